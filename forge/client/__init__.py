@@ -1,0 +1,1 @@
+"""What runs beside cargo: connects to the daemon, starts cargo, waits for it."""

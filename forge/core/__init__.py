@@ -1,0 +1,1 @@
+"""Pure policy: values in, values out; no I/O, no clock."""

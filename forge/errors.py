@@ -1,0 +1,103 @@
+"""Failures that Forge foresees, each with a slug in docs/messages.md and an exit code.
+
+Anything else that escapes is a bug and keeps its traceback. Exit codes are those of sysexits(3).
+"""
+
+import os
+from typing import ClassVar
+
+
+class ForgeError(Exception):
+    """A foreseen failure: one line for people, a way out, and the exit code of the command."""
+
+    slug: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = os.EX_SOFTWARE
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageMistake(ForgeError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    slug = "usage-mistake"
+    exit_code = os.EX_USAGE
+
+
+class ConfigInvalid(ForgeError):
+    """forge.toml does not parse, or a value in it does not fit."""
+
+    slug = "config-invalid"
+    exit_code = os.EX_CONFIG
+
+
+class DaemonUnreachable(ForgeError):
+    """No daemon answers on the socket, and none could be started."""
+
+    slug = "daemon-unreachable"
+    exit_code = os.EX_UNAVAILABLE
+
+
+class DaemonRefused(ForgeError):
+    """The daemon answered, and refused what was asked."""
+
+    slug = "daemon-refused"
+    exit_code = os.EX_UNAVAILABLE
+
+
+class ProtocolMismatch(ForgeError):
+    """The other end does not speak a version of the protocol that we know, or talks garbage."""
+
+    slug = "protocol-mismatch"
+    exit_code = os.EX_PROTOCOL
+
+
+class StateDirUnsafe(ForgeError):
+    """The state directory is not private to the user, or cannot be made so."""
+
+    slug = "state-dir-unsafe"
+    exit_code = os.EX_NOPERM
+
+
+class CargoMissing(ForgeError):
+    """There is no cargo to run. Exit code 127, as a shell would give."""
+
+    slug = "cargo-missing"
+    exit_code = 127
+
+
+class DiskUnavailable(ForgeError):
+    """The RAM disk cannot be had: no privilege, no memory, or a tool of the OS failed."""
+
+    slug = "disk-unavailable"
+    exit_code = os.EX_UNAVAILABLE
+
+
+class DiskTaken(ForgeError):
+    """Something that Forge cannot prove to be its own sits where the RAM disk would go."""
+
+    slug = "disk-taken"
+    exit_code = os.EX_CANTCREAT
+
+
+class DiskBusy(ForgeError):
+    """The RAM disk is in use and cannot be unmounted now."""
+
+    slug = "disk-busy"
+    exit_code = os.EX_TEMPFAIL
+
+
+class ResizeRefused(ForgeError):
+    """The RAM disk cannot have that size: below use, or of a kind that does not resize."""
+
+    slug = "resize-refused"
+    exit_code = os.EX_DATAERR
+
+
+class DeadlineExceeded(ForgeError):
+    """A command of the OS did not end in time; it and its children were ended."""
+
+    slug = "deadline-exceeded"
+    exit_code = os.EX_TEMPFAIL

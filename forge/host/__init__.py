@@ -1,0 +1,1 @@
+"""Doors: each does one thing to the operating system and decides nothing."""
