@@ -11,7 +11,7 @@ class ForgeError(Exception):
     """A foreseen failure: one line for people, a way out, and the exit code of the command."""
 
     slug: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = os.EX_SOFTWARE
+    exit_code: int = os.EX_SOFTWARE
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -41,10 +41,19 @@ class DaemonUnreachable(ForgeError):
 
 
 class DaemonRefused(ForgeError):
-    """The daemon answered, and refused what was asked."""
+    """The daemon answered, and refused what was asked; `refusal` is the slug of its reason.
+
+    The exit code is that of the reason where it is one that we know, EX_UNAVAILABLE otherwise.
+    """
 
     slug = "daemon-refused"
     exit_code = os.EX_UNAVAILABLE
+
+    def __init__(self, message: str, *, hint: str | None = None, refusal: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.refusal = refusal
+        reasons = {kind.slug: kind.exit_code for kind in ForgeError.__subclasses__()}
+        self.exit_code = reasons.get(refusal, os.EX_UNAVAILABLE)
 
 
 class ProtocolMismatch(ForgeError):

@@ -40,7 +40,11 @@ def show_duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
-    for unit_s, unit, sub_s, sub in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+    for unit_s, unit, sub_s, sub in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= unit_s:
             rest = whole % unit_s // sub_s
             return f"{whole // unit_s} {unit}" + (f" {rest} {sub}" if rest else "")

@@ -1,10 +1,8 @@
 """The RAM disk door: one Protocol, an implementation per OS."""
 
-import sys
-from pathlib import Path
 from typing import Protocol
 
-from forge.core.disk import Disk, DiskSpec, DiskUsage
+from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
 
 MARKER_NAME = ".opta-forge-disk.json"
 
@@ -16,6 +14,10 @@ class RamDisk(Protocol):
     detaches or deletes what Forge did not make: proof is the marker file on the disk's root, with
     our uid in it, and, while a disk is half made, the intent file in the state directory.
     """
+
+    def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
+        """Return the kind tried first when `kind` is wanted (None: the best), and where it goes."""
+        ...
 
     def ensure(self, spec: DiskSpec) -> Disk:
         """Mount the disk, or adopt the one that is there; idempotent.
@@ -39,14 +41,3 @@ class RamDisk(Protocol):
     def unmount(self, disk: Disk, *, force: bool = False) -> None:
         """Take it away with all that is on it. Raises DiskBusy with the holder where known."""
         ...
-
-
-def ramdisk_for_this_os(state_dir: Path, platform: str = sys.platform) -> RamDisk:
-    """Return this platform's door; `FORGE_PLATFORM` is read by the caller, never here."""
-    if platform == "darwin":
-        from forge.host.ramdisk_darwin import DarwinRamDisk
-
-        return DarwinRamDisk(state_dir)
-    from forge.host.ramdisk_linux import LinuxRamDisk
-
-    return LinuxRamDisk(state_dir)

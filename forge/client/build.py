@@ -1,0 +1,133 @@
+"""`forge VERB`: ask the daemon where to build, run cargo, and end the way cargo ended.
+
+This process stays as cargo's parent: its connection is the build's lease. To everybody else it must
+look as if it were cargo: same group and terminal, same signals, same exit. Whatever goes wrong with
+Forge, cargo runs all the same and one line says what is missing.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from forge.client.cargo_path import find_cargo
+from forge.client.connection import Connection, connect_or_start
+from forge.client.supervise import supervise
+from forge.core import wire
+from forge.core.verbs import is_passed
+from forge.errors import CargoMissing, ForgeError
+
+WAIT_SHOWN_AFTER_S = 0.5
+WAIT_LINE_EVERY_S = 30.0
+
+
+def run(argv: list[str], env: Mapping[str, str], via: str = "forge") -> int:
+    """Run `cargo ARGV` and return its exit code; ends by a signal where cargo did.
+
+    Raises CargoMissing. Everything else that fails is said on stderr, and cargo runs without Forge.
+    """
+    cargo = find_cargo(env)
+    if is_passed(argv) or env.get("FORGE_DISABLE") == "1":
+        return _become(cargo, argv, env)
+    connection = None
+    try:
+        connection = connect_or_start(env)
+        go = _begin(connection, argv, env, via)
+    except ForgeError as error:
+        if connection:
+            connection.close()
+        say(f"{error.message}; cargo runs without Forge")
+        return _become(cargo, argv, env)
+    for note in go.get("notes") or ():
+        say(str(note))
+    final = {**env, **go.get("env", {})}
+    for name in go.get("unset", ()):
+        final.pop(name, None)
+    return supervise([cargo, *go.get("argv", argv)], final, connection, go, argv)
+
+
+def _begin(
+    connection: Connection, argv: list[str], env: Mapping[str, str], via: str
+) -> dict[str, Any]:
+    line = _WaitLine()
+    try:
+        return connection.ask(
+            {
+                "type": "begin",
+                "client": _version(),
+                "pid": os.getpid(),
+                "cwd": os.getcwd(),
+                "argv": argv,
+                "env": {name: env[name] for name in wire.ENV_SENT if name in env},
+                "interactive": _is_tty(0) and _is_tty(2),
+                "via": via,
+                "parent": env.get("FORGE_BUILD"),
+            },
+            on_wait=line.show,
+        )
+    except OSError as error:  # the working directory is gone: cargo will say so
+        raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
+    finally:
+        line.erase()
+
+
+class CwdGone(ForgeError):
+    """The working directory does not exist any more."""
+
+    slug = "cwd-gone"
+    exit_code = os.EX_NOINPUT
+
+
+class _WaitLine:
+    """Says what is being waited for: one line that changes on a terminal, rare lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._shown = False
+        self._next_s = 1.0
+
+    def show(self, reason: str, since_s: float) -> None:
+        text = f"forge: waiting: {reason} ({since_s:.0f} s)"
+        if _is_tty(2):
+            if since_s >= WAIT_SHOWN_AFTER_S:
+                sys.stderr.write(f"\r\x1b[2K{text}")
+                sys.stderr.flush()
+                self._shown = True
+        elif since_s >= self._next_s:
+            self._next_s = since_s + WAIT_LINE_EVERY_S
+            sys.stderr.write(text + "\n")
+
+    def erase(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+
+def say(line: str) -> None:
+    """Say one line to the person, unless FORGE_QUIET=1; a closed stderr is no failure."""
+    if os.environ.get("FORGE_QUIET") == "1":
+        return
+    try:
+        sys.stderr.write(f"forge: {line}\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        return  # closed, or never opened
+
+
+def _become(cargo: str, argv: list[str], env: Mapping[str, str]) -> int:
+    try:
+        os.execve(cargo, ["cargo", *argv], dict(env))  # noqa: S606  # no shell is the point
+    except OSError as error:
+        raise CargoMissing(f"{cargo} cannot be run: {error.strerror}") from None
+
+
+def _is_tty(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
+
+
+def _version() -> str:
+    import forge
+
+    return forge.__version__

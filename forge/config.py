@@ -1,0 +1,221 @@
+"""forge.toml: what may be set, what it means, and what holds when it is not set.
+
+`SETTINGS` is the one list of settings; the parser, `forge config`, the shipped documentation and its
+test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `toml` writes.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forge.core.disk import DiskKind
+from forge.core.memory_map import REFERENCE_ROWS
+from forge.core.units import parse_size_mib
+from forge.errors import ConfigInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its dotted key, what is right for it, its meaning, and how it is read.
+
+    `default` is what `forge config show` prints for a setting that is absent; "auto" means that it
+    is computed from the machine.
+    """
+
+    key: str
+    expects: str
+    default: Any
+    meaning: str
+    read: Callable[[Any], Any]
+
+
+def _one_of(*allowed: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError
+        return str(value)
+
+    return read
+
+
+def _size(value: Any) -> int | None:
+    if value == "auto":
+        return None
+    if not isinstance(value, str):
+        raise ValueError
+    return parse_size_mib(value)
+
+
+def _count(low: int, high: int) -> Callable[[Any], int | None]:
+    def read(value: Any) -> int | None:
+        if value == "auto":
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _absolute_path(value: Any) -> str | None:
+    if value == "auto":
+        return None
+    if not isinstance(value, str) or not os.path.isabs(os.path.expanduser(value)):
+        raise ValueError
+    return os.path.normpath(os.path.expanduser(value))
+
+
+def _volume_name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}", value):
+        raise ValueError
+    return value
+
+
+def _yes_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _url(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError
+    return value.rstrip("/")
+
+
+_SIZE = 'a size such as "64GiB", or "auto"'
+_KINDS = ", ".join(f'"{kind}"' for kind in DiskKind)
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("disk.kind", f'"auto", {_KINDS} or "none"', "auto",
+            "What the RAM disk is made of. `auto` takes the best that this user can have; `none` leaves"
+            " every target dir where cargo puts it.",
+            _one_of("auto", "none", *DiskKind)),
+    Setting("disk.size", _SIZE, "auto", "Size of the RAM disk. `auto`: its row of the memory map.", _size),
+    Setting("disk.mount_point", 'an absolute path, or "auto"', "auto",
+            "Where a tmpfs is mounted, or where the directory is for the kinds shm and directory."
+            " macOS takes disk.volume_name instead.",
+            _absolute_path),
+    Setting("disk.volume_name", "letters, digits, blanks, `_`, `.` and `-`, at most 63", "OptaBuilds",
+            "Name of the volume on macOS: it is mounted at /Volumes/NAME.", _volume_name),
+    Setting("disk.inodes", 'a whole number from 1000 to 1000000000, or "auto"', "auto",
+            "How many files a tmpfs may hold. `auto`: one for each 4 KiB.",
+            _count(1000, 1_000_000_000)),
+    Setting("builds.override_config_target_dir", "true or false", True,
+            "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
+            " `--target-dir` and CARGO_TARGET_DIR always win.",
+            _yes_no),
+    Setting("builds.link_target", "true or false", False,
+            "Whether to put a link named `target` into a project that has none.", _yes_no),
+    Setting("host.memory", _SIZE, "auto",
+            "Memory of the machine. `auto`: what is measured; a cgroup's limit counts.", _size),
+    Setting("host.cores", 'a whole number from 1 to 4096, or "auto"', "auto",
+            "Cores that Forge may plan with. `auto`: those this process may run on.", _count(1, 4096)),
+    *(Setting(f"memory_map.{row.key}", _SIZE, "auto",
+              f"The row `{row.tenant}` of the memory map. `auto`: scaled from the reference host.", _size)
+      for row in REFERENCE_ROWS if row.key != "ram_disk"),
+    Setting("inference.url", "an http or https address", "http://127.0.0.1:8080",
+            "Where the llama-server answers.", _url),
+    Setting("daemon.log_size", 'a size such as "10MiB"', "10MiB",
+            "Size at which the decision log is rotated; three older ones are kept.", _size),
+)  # fmt: skip
+
+BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings as read: by dotted key; a setting that is absent or "auto" holds None."""
+
+    values: Mapping[str, Any]
+    path: Path | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self.values:
+            return self.values[key]
+        setting = BY_KEY[key]
+        return setting.read(setting.default)
+
+    def is_set(self, key: str) -> bool:
+        """Say whether the file sets `key`."""
+        return key in self.values
+
+
+def load(path: Path) -> Config:
+    """Read forge.toml; a missing file is an empty one. Raises ConfigInvalid with file and line."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return Config({}, None)
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{path}: not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise ConfigInvalid(f"{path}: cannot be read: {error.strerror}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Read the text of forge.toml. Raises ConfigInvalid with file, line, key and value."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigInvalid(f"{path}: {error}", hint="it must be TOML 1.0") from None
+    values: dict[str, Any] = {}
+    for key, value in _flatten(document):
+        where = f"{path}:{_line_of(text, key)}"
+        setting = BY_KEY.get(key)
+        if setting is None:
+            raise ConfigInvalid(f"{where}: there is no setting `{key}`", hint=_nearest(key))
+        try:
+            values[key] = setting.read(value)
+        except ValueError as error:
+            detail = f" ({error})" if str(error) else ""
+            raise ConfigInvalid(
+                f"{where}: `{key}` cannot be {value!r}{detail}", hint=f"write {setting.expects}"
+            ) from None
+    return Config(values, path)
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        sections = {known.split(".")[0] for known in BY_KEY}
+        if isinstance(value, dict) and key in sections:
+            found += _flatten(value, f"{key}.")
+        else:
+            found.append((key, value))
+    return found
+
+
+def _line_of(text: str, key: str) -> int:
+    """Find the line that sets `key`: in its section, or dotted, or inline; 1 if hidden deeper."""
+    section, _, name = key.rpartition(".")
+    here = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            here = header[1].replace(" ", "").replace('"', "")
+            if here == key:
+                return number
+            continue
+        word = re.match(r'\s*"?([A-Za-z0-9_."-]+?)"?\s*=', line)
+        if word:
+            full = f"{here}.{word[1]}" if here else word[1]
+            if full == key or (full == section and name in line):
+                return number
+    return 1
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean `{close[0]}`?"
+    return "`forge config show` lists all settings"

@@ -1,0 +1,163 @@
+"""What the core wants done. The daemon performs actions one at a time, in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from forge.core.disk import Disk, DiskSpec
+from forge.core.target_dirs import TargetDir
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one message on a connection, if it is still open."""
+
+    conn: int
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Say `Gone(key, pid)` when the process is gone, also when it is gone already."""
+
+    key: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """Forget a watch."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndOrphan:
+    """Send SIGTERM to the cargo of a launcher that is gone, if it still is the one watched."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Find the workspace of a command line; answered by `Resolved`."""
+
+    conn: int
+    cwd: str
+    directory: str | None
+    manifest_path: str | None
+    verb: str | None
+    env: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTargetDir:
+    """Make a target dir on the disk; answered by `TargetDirReady` or `TargetDirFailed`.
+
+    `link_from` is where a link named `target` is wanted, if the project has nothing there.
+    """
+
+    conn: int
+    disk: Disk
+    path: str
+    root: str
+    link_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureTargetDir:
+    """Walk a target dir; answered by `TargetDirMeasured`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindTargetDirs:
+    """List the target dirs on the disk; answered by `TargetDirsFound`."""
+
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTargetDir:
+    """Keep what is known of a target dir."""
+
+    target_dir: TargetDir
+
+
+@dataclass(frozen=True, slots=True)
+class KeepNextBuild:
+    """Keep the number of the next build, so that no two builds ever share an id."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureDisk:
+    """Mount or adopt the disk; answered by `DiskReady` or `DiskFailed`."""
+
+    spec: DiskSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeDisk:
+    """Resize the disk; answered by `DiskReady` or `DiskFailed`."""
+
+    disk: Disk
+    size_mib: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnmountDisk:
+    """Unmount the disk; answered by `DiskUnmounted` or `DiskFailed`."""
+
+    disk: Disk
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureDisk:
+    """Measure the disk; answered by `DiskMeasured`, or `DiskFailed(lost=True)` when it is gone."""
+
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """Read forge.toml; answered by `SettingsLoaded` or `SettingsRefused`."""
+
+    conn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Write one decision with the numbers behind it."""
+
+    decision: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """End the daemon."""
+
+
+Action = (
+    Send
+    | Watch
+    | Unwatch
+    | EndOrphan
+    | Resolve
+    | MakeTargetDir
+    | MeasureTargetDir
+    | FindTargetDirs
+    | RecordTargetDir
+    | KeepNextBuild
+    | EnsureDisk
+    | ResizeDisk
+    | UnmountDisk
+    | MeasureDisk
+    | LoadSettings
+    | Log
+    | Quit
+)

@@ -1,0 +1,130 @@
+"""The life of the RAM disk: absent, being mounted, mounted, being changed.
+
+Invariant: at most one action on the disk is under way (`is_changing`), and only while it is are
+there waiters; `disk` is set exactly in the phases MOUNTED, RESIZING and UNMOUNTING.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from forge.core.actions import Action, EnsureDisk, Log, MeasureDisk, ResizeDisk, UnmountDisk
+from forge.core.disk import Disk, DiskSpec, DiskUsage
+
+RETRY_S = 30.0
+"""After a failed mount, builds go on without a disk for so long before the next try."""
+
+MEASURE_BUSY_S = 1.0
+MEASURE_IDLE_S = 10.0
+
+
+class DiskPhase(StrEnum):
+    """Where the disk stands."""
+
+    ABSENT = "absent"
+    ENSURING = "mounting"
+    MOUNTED = "mounted"
+    RESIZING = "resizing"
+    UNMOUNTING = "unmounting"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class DiskLife:
+    """What the core knows of the disk."""
+
+    phase: DiskPhase = DiskPhase.ABSENT
+    disk: Disk | None = None
+    usage: DiskUsage | None = None
+    failure: str | None = None
+    hint: str | None = None
+    failed_at: float = 0.0
+    measured_at: float = float("-inf")
+    remount: bool = field(default=False)
+
+    @property
+    def is_changing(self) -> bool:
+        """Say whether an action on the disk is under way."""
+        return self.phase in (DiskPhase.ENSURING, DiskPhase.RESIZING, DiskPhase.UNMOUNTING)
+
+    def is_worth_a_try(self, now_s: float) -> bool:
+        """Say whether mounting may be tried now."""
+        return self.phase is DiskPhase.ABSENT or (
+            self.phase is DiskPhase.FAILED and now_s - self.failed_at >= RETRY_S
+        )
+
+    def ensure(self, spec: DiskSpec) -> list[Action]:
+        """Begin to mount."""
+        assert not self.is_changing and self.disk is None, "one action on the disk at a time"
+        self.phase = DiskPhase.ENSURING
+        return [
+            Log("disk.mounting", {"size_mib": spec.size_mib, "mount_point": spec.mount_point}),
+            EnsureDisk(spec),
+        ]
+
+    def resize(self, size_mib: int) -> list[Action]:
+        """Begin to resize the mounted disk."""
+        assert self.phase is DiskPhase.MOUNTED and self.disk, "only a mounted disk is resized"
+        self.phase = DiskPhase.RESIZING
+        return [
+            Log("disk.resizing", {"from_mib": self.disk.size_mib, "to_mib": size_mib}),
+            ResizeDisk(self.disk, size_mib),
+        ]
+
+    def unmount(self, *, force: bool, remount: bool) -> list[Action]:
+        """Begin to unmount the mounted disk; `remount` makes a new one afterwards."""
+        assert self.phase is DiskPhase.MOUNTED and self.disk, "only a mounted disk is unmounted"
+        self.phase = DiskPhase.UNMOUNTING
+        self.remount = remount
+        return [
+            Log("disk.unmounting", {"mount_point": self.disk.mount_point, "force": force}),
+            UnmountDisk(self.disk, force),
+        ]
+
+    def is_ready(self, disk: Disk, usage: DiskUsage, now_s: float) -> list[Action]:
+        """Take note of a disk that is mounted."""
+        self.phase = DiskPhase.MOUNTED
+        self.disk, self.usage = disk, usage
+        self.failure = self.hint = None
+        self.measured_at = now_s
+        return [
+            Log(
+                "disk.mounted",
+                {
+                    "kind": disk.kind,
+                    "mount_point": disk.mount_point,
+                    "size_mib": disk.size_mib,
+                    "used_bytes": usage.used_bytes,
+                    "adopted": disk.adopted,
+                },
+            )
+        ]
+
+    def has_failed(
+        self, reason: str, hint: str | None, *, lost: bool, now_s: float
+    ) -> list[Action]:
+        """Take note of a failed action: back to mounted, or to a failed or lost disk."""
+        was = self.phase
+        if lost or self.disk is None:
+            self.phase = DiskPhase.ABSENT if lost else DiskPhase.FAILED
+            self.disk = self.usage = None
+        else:
+            self.phase = DiskPhase.MOUNTED
+        self.failure, self.hint, self.failed_at = reason, hint, now_s
+        self.remount = False
+        return [Log("disk.lost" if lost else "disk.failed", {"reason": reason, "while": was})]
+
+    def is_unmounted(self) -> list[Action]:
+        """Take note that the disk is gone as asked."""
+        self.phase = DiskPhase.ABSENT
+        self.disk = self.usage = None
+        self.failure = self.hint = None
+        return [Log("disk.unmounted")]
+
+    def measure_if_due(self, now_s: float, *, busy: bool) -> list[Action]:
+        """Measure a mounted disk now and then."""
+        every_s = MEASURE_BUSY_S if busy else MEASURE_IDLE_S
+        if self.phase is not DiskPhase.MOUNTED or now_s - self.measured_at < every_s:
+            return []
+        assert self.disk, "a mounted disk is known"
+        self.measured_at = now_s
+        return [MeasureDisk(self.disk)]

@@ -1,0 +1,146 @@
+"""What the outside tells the core, as values. `conn` is the daemon's number of a connection."""
+
+from dataclasses import dataclass
+
+from forge.core.disk import Disk, DiskUsage
+from forge.core.messages import Message
+from forge.core.settings import Settings
+from forge.core.target_dirs import TargetDir
+from forge.core.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A client sent a request."""
+
+    conn: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A connection ended, from either side."""
+
+    conn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A watched process is gone. `key` is what the watch was asked for with."""
+
+    key: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The workspace of a request is known; None when the command is outside any."""
+
+    conn: int
+    workspace: Workspace | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDirReady:
+    """A target dir exists on the disk and may be handed out."""
+
+    conn: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDirFailed:
+    """A target dir could not be made. `disk_lost`: because the disk is not there any more."""
+
+    conn: int
+    path: str
+    reason: str
+    disk_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDirsFound:
+    """Target dirs that are on the disk, as the index and a look at the disk tell."""
+
+    found: tuple[TargetDir, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetDirMeasured:
+    """One target dir was walked. `size_bytes` None: it is not there any more."""
+
+    path: str
+    size_bytes: int | None
+    files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskReady:
+    """The disk is mounted, adopted or resized, and measured."""
+
+    disk: Disk
+    usage: DiskUsage
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFailed:
+    """An action on the disk failed; the disk is as it was before, if `lost` is false."""
+
+    slug: str
+    reason: str
+    hint: str | None = None
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUnmounted:
+    """The disk is gone because we were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskMeasured:
+    """How full the disk is now."""
+
+    usage: DiskUsage
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsLoaded:
+    """forge.toml was read, at the start or again."""
+
+    settings: Settings
+    conn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsRefused:
+    """forge.toml is wrong; what held before still holds."""
+
+    reason: str
+    hint: str | None = None
+    conn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = (
+    Received
+    | Closed
+    | Gone
+    | Resolved
+    | TargetDirReady
+    | TargetDirFailed
+    | TargetDirsFound
+    | TargetDirMeasured
+    | DiskReady
+    | DiskFailed
+    | DiskUnmounted
+    | DiskMeasured
+    | SettingsLoaded
+    | SettingsRefused
+    | Tick
+)

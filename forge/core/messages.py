@@ -1,0 +1,179 @@
+"""Requests as the daemon reads them: typed, checked field by field. Source: docs/protocol.md.
+
+A message class is its own schema: the annotation of each field says what JSON it takes. Unknown
+fields are ignored, so that a newer client can talk to an older daemon.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+from forge.core import wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One request. `type_name` is its `type` on the wire."""
+
+    type_name: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begin(Message):
+    """A launcher wants to start cargo."""
+
+    type_name = "begin"
+    pid: int
+    cwd: str
+    argv: list[str]
+    env: dict[str, str]
+    interactive: bool = False
+    via: str = "forge"
+    parent: str | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Message):
+    """Cargo runs."""
+
+    type_name = "started"
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Message):
+    """Cargo has ended: by `exit` code or by `signal`."""
+
+    type_name = "ended"
+    exit: int | None = None
+    signal: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt(Message):
+    """A launcher whose daemon went away hands its running build to this one."""
+
+    type_name = "adopt"
+    pid: int
+    build: str
+    cargo_pid: int
+    cwd: str
+    argv: list[str]
+    target_dir: str | None = None
+    jobserver: str | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(Message):
+    """What is going on?"""
+
+    type_name = "status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolve(Message):
+    """Where would this command line build?"""
+
+    type_name = "resolve"
+    cwd: str
+    argv: list[str]
+    env: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskRequest(Message):
+    """Do something with the RAM disk."""
+
+    type_name = "disk"
+    verb: str
+    size_mib: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reload(Message):
+    """Read forge.toml again now."""
+
+    type_name = "reload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop(Message):
+    """End the daemon; builds go on, the RAM disk stays."""
+
+    type_name = "stop"
+
+
+MESSAGES: dict[str, type[Message]] = {
+    kind.type_name: kind
+    for kind in (Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop)
+}
+
+
+def read(line: bytes, *, first: bool) -> Message:
+    """Read one line as a request; ValueError says what is wrong.
+
+    `first` asks for the protocol version as well.
+    """
+    raw = wire.decode(line)
+    if first and raw.get("v") != wire.VERSION:
+        raise UnknownVersion(f"protocol version {raw.get('v')!r} is not known, {wire.VERSION} is")
+    kind = MESSAGES.get(raw["type"])
+    if kind is None:
+        raise ValueError(f"there is no message `{raw['type'][:80]}`")
+    return _build(kind, raw)
+
+
+class UnknownVersion(ValueError):
+    """The other end speaks another version of the protocol."""
+
+
+def _build(kind: type[Message], raw: dict[str, Any]) -> Message:
+    values: dict[str, Any] = {}
+    for field, accepted in _schema(kind).items():
+        if field not in raw:
+            continue
+        if not _fits(raw[field], accepted):
+            raise ValueError(f"`{kind.type_name}`: field `{field}` has the wrong type")
+        values[field] = raw[field]
+    missing = [
+        field.name
+        for field in fields(kind)
+        if field.default is MISSING
+        and field.default_factory is MISSING
+        and field.name not in values
+    ]
+    if missing:
+        raise ValueError(f"`{kind.type_name}`: field `{missing[0]}` is missing")
+    return kind(**values)
+
+
+_schemas: dict[type[Message], dict[str, Any]] = {}
+
+
+def _schema(kind: type[Message]) -> dict[str, Any]:
+    if kind not in _schemas:
+        hints = get_type_hints(kind)
+        _schemas[kind] = {field.name: hints[field.name] for field in fields(kind)}
+    return _schemas[kind]
+
+
+def _fits(value: Any, accepted: Any) -> bool:
+    if isinstance(accepted, UnionType):
+        return any(_fits(value, option) for option in get_args(accepted))
+    origin = get_origin(accepted)
+    if origin is list:
+        (item,) = get_args(accepted)
+        return isinstance(value, list) and all(_fits(one, item) for one in value)
+    if origin is dict:
+        _, item = get_args(accepted)
+        return isinstance(value, dict) and all(_fits(one, item) for one in value.values())
+    if accepted is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if accepted is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if accepted is NoneType:
+        return value is None
+    return isinstance(value, accepted)

@@ -1,0 +1,71 @@
+"""Whether a command builds on the RAM disk, and who decided.
+
+The user's own word wins: `--target-dir`, CARGO_TARGET_DIR, `--config build.target-dir=`,
+CARGO_BUILD_TARGET_DIR. A `build.target-dir` in a cargo configuration file was written for plain
+cargo, so it gives way, said once, unless forge.toml keeps it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from forge.core.cargo_args import UNREDIRECTED_BUILD_VERBS, CargoArgs
+from forge.core.settings import Settings
+from forge.core.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The decision. `wanted` False leaves the target dir to cargo; `why` says whose word it is.
+
+    `note` is a line for the user, None when there is nothing to report. `unset` names variables
+    that an enclosing build of Forge's has left in the environment.
+    """
+
+    wanted: bool
+    why: str
+    note: str | None = None
+    unset: tuple[str, ...] = ()
+
+
+def decide(
+    args: CargoArgs, env: Mapping[str, str], workspace: Workspace | None, settings: Settings
+) -> Redirect:
+    """Say whether this command line is redirected."""
+    inherited = env.get("FORGE_TARGET_DIR")
+    ours = inherited is not None and env.get("CARGO_TARGET_DIR") == inherited
+    unset = ("CARGO_TARGET_DIR", "FORGE_TARGET_DIR") if ours else ()
+    user = _users_word(args, env, ours=ours)
+    if user:
+        return Redirect(wanted=False, why=user)
+    if workspace is None:
+        return Redirect(wanted=False, why="no workspace here", unset=unset)
+    if args.verb in UNREDIRECTED_BUILD_VERBS:
+        return Redirect(
+            wanted=False, why=f"`cargo {args.verb}` has a directory of its own", unset=unset
+        )
+    if settings.disk is None:
+        return Redirect(wanted=False, why='disk.kind is "none"', unset=unset)
+    if workspace.config_target_dir is None:
+        return Redirect(wanted=True, why="default", unset=unset)
+    place = f"build.target-dir of {workspace.config_file}"
+    if not settings.override_config_target_dir:
+        return Redirect(wanted=False, why=place, unset=unset)
+    return Redirect(
+        wanted=True,
+        why="default",
+        note=f"{place} ({workspace.config_target_dir}) gives way to the RAM disk;"
+        " builds.override_config_target_dir = false keeps it",
+        unset=unset,
+    )
+
+
+def _users_word(args: CargoArgs, env: Mapping[str, str], *, ours: bool) -> str | None:
+    if args.target_dir is not None:
+        return "--target-dir"
+    if env.get("CARGO_TARGET_DIR") and not ours:
+        return "CARGO_TARGET_DIR"
+    if args.target_dir_by_config:
+        return "--config build.target-dir"
+    if env.get("CARGO_BUILD_TARGET_DIR"):
+        return "CARGO_BUILD_TARGET_DIR"
+    return None

@@ -1,0 +1,89 @@
+"""The status object: what `forge status --json` prints and the CLI renders."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from forge.core.moment import Moment
+
+if TYPE_CHECKING:
+    from forge.core.state import State
+
+
+def status_report(state: "State", now: Moment) -> dict[str, Any]:
+    """Build the status object. Sizes are bytes unless named `_mib`, times seconds."""
+    users: dict[str, list[str]] = {}
+    for build in state.builds.values():
+        if build.target_dir:
+            users.setdefault(build.target_dir, []).append(build.id)
+    started = state.started_at or now
+    return {
+        "uptime_s": round(now.steady_s - started.steady_s, 1),
+        "stopping": state.stopping,
+        "config_file": state.settings.config_file,
+        "cores": state.settings.cores,
+        "memory_map": {
+            "total_mib": state.settings.memory_map.total_mib,
+            "rows": [
+                {"key": row.key, "tenant": row.tenant, "size_mib": row.size_mib, "kind": row.kind}
+                for row in state.settings.memory_map.rows
+            ],
+        },
+        "disk": disk_report(state),
+        "target_dirs": [
+            {
+                "path": one.path,
+                "project": os.path.basename(one.root) if one.root else None,
+                "root": one.root,
+                "size_bytes": one.size_bytes,
+                "files": one.files,
+                "created_at": one.created_at,
+                "last_used_at": one.last_used_at,
+                "age_s": max(0.0, round(now.wall_s - one.last_used_at, 1)),
+                "builds": one.builds,
+                "in_use_by": users.get(one.path, []),
+            }
+            for one in sorted(state.target_dirs.values(), key=lambda one: -one.last_used_at)
+        ],
+        "builds": [
+            {
+                "id": build.id,
+                "phase": build.phase,
+                "phase_s": round(now.steady_s - build.since, 1),
+                "verb": build.args.verb,
+                "argv": list(build.args.argv),
+                "cwd": build.cwd,
+                "root": build.root,
+                "target_dir": build.target_dir,
+                "pid": build.pid,
+                "cargo_pid": build.cargo_pid,
+                "via": build.via,
+                "interactive": build.interactive,
+                "parent": build.parent,
+                "began_at": build.began_at,
+            }
+            for build in state.builds.values()
+        ],
+    }
+
+
+def disk_report(state: "State") -> dict[str, Any]:
+    """Build the part of the status that tells of the disk."""
+    life, spec = state.disk, state.settings.disk
+    disk, usage = life.disk, life.usage
+    return {
+        "phase": life.phase if spec or disk else "off",
+        "kind": disk.kind if disk else None,
+        "mount_point": disk.mount_point if disk else (spec.mount_point if spec else None),
+        "node": disk.node if disk else None,
+        "adopted": disk.adopted if disk else False,
+        "wanted_mib": spec.size_mib if spec else None,
+        "size_mib": disk.size_mib if disk else None,
+        "total_bytes": usage.total_bytes if usage else None,
+        "used_bytes": usage.used_bytes if usage else None,
+        "free_bytes": usage.free_bytes if usage else None,
+        "total_files": usage.total_files if usage else None,
+        "used_files": usage.used_files if usage else None,
+        "caveats": list(disk.caveats) if disk else [],
+        "failure": life.failure,
+        "hint": life.hint,
+    }

@@ -1,0 +1,63 @@
+"""Lines on the socket: one JSON object each, at most 1 MiB, protocol version 1.
+
+Source: docs/protocol.md. Bytes that are not UTF-8 travel as lone surrogates (PEP 383), which
+`json` writes as `\\udcXX` escapes and reads back unharmed. Imported before cargo starts: it may
+import nothing that is slow.
+"""
+
+import json
+from typing import Any
+
+VERSION = 1
+MAX_LINE_BYTES = 1024 * 1024
+PATIENCE_S = 2.0
+"""How long a client waits for the daemon's next line before it goes on alone."""
+
+ENV_SENT = (
+    "CARGO",
+    "CARGO_BUILD_BUILD_DIR",
+    "CARGO_BUILD_JOBS",
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTC_WORKSPACE_WRAPPER",
+    "CARGO_BUILD_RUSTC_WRAPPER",
+    "CARGO_BUILD_TARGET",
+    "CARGO_BUILD_TARGET_DIR",
+    "CARGO_HOME",
+    "CARGO_MAKEFLAGS",
+    "CARGO_TARGET_DIR",
+    "CI",
+    "FORGE_PRIORITY",
+    "FORGE_TARGET_DIR",
+    "HOME",
+    "MAKEFLAGS",
+    "MFLAGS",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTUP_TOOLCHAIN",
+    "SSH_CONNECTION",
+    "TERM_PROGRAM",
+    "VSCODE_PID",
+)
+"""The variables that `begin` carries. No others: they may hold secrets."""
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """Write one message as a line; ValueError when it is over the limit."""
+    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"message of {len(line)} bytes is over the limit of {MAX_LINE_BYTES}")
+    return line
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Read one line; ValueError says what is wrong with it."""
+    if len(line) > MAX_LINE_BYTES:
+        raise ValueError(f"line is over the limit of {MAX_LINE_BYTES} bytes")
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line is not JSON: {error}") from None
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ValueError("line is not a JSON object with a `type`")
+    return message

@@ -1,0 +1,38 @@
+"""Which directory on the RAM disk belongs to which checkout.
+
+The key is the canonical workspace root: two worktrees of one repository never share a target dir,
+because cargo would then silently run one checkout's code for the other (rust-lang/cargo#17312).
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+
+HASH_HEX_DIGITS = 12
+_NAME_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A cargo workspace as found on disk.
+
+    `root` is canonical. `config_target_dir` and `config_file` tell of a `build.target-dir` in a
+    cargo configuration file. `alias_of` is the verb that the command's verb is an alias of.
+    """
+
+    root: str
+    config_target_dir: str | None = None
+    config_file: str | None = None
+    alias_of: str | None = None
+
+
+def target_dir_name(root: str) -> str:
+    """Name the target dir of a canonical root: `<project>-<hash>`, in plain ASCII.
+
+    Build scripts hand this path to make, cmake and shells, so no blank and no other surprise of the
+    project's own name gets into it; the hash of the root's bytes tells the projects apart.
+    """
+    digest = hashlib.sha256(os.fsencode(root)).hexdigest()[:HASH_HEX_DIGITS]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", os.path.basename(root)).strip("._-")[:_NAME_CHARS]
+    return f"{name or 'project'}-{digest}"

@@ -1,0 +1,172 @@
+"""`forged`: sets the doors up, wires them to the core, and runs until told to end."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import forge
+from forge import paths
+from forge.core import events, wire
+from forge.core.actions import LoadSettings
+from forge.core.state import State
+from forge.daemon.config_watch import ConfigWatch
+from forge.daemon.log import DecisionLog
+from forge.daemon.loop import Loop
+from forge.daemon.perform import Performer
+from forge.daemon.ports import Ports
+from forge.daemon.server import Server
+from forge.daemon.settings import load_settings
+from forge.daemon.watches import Watches
+from forge.errors import ConfigInvalid, ForgeError
+from forge.host.ramdisk import RamDisk
+from forge.host.state_dir import private_dir
+from forge.host.store import Store
+from forge.host.workspaces import Workspaces
+
+SOCKET_PATH_LIMIT = 100  # sun_path has 104 bytes on macOS, 108 on Linux: unix(7)
+
+
+def main() -> int:
+    """Run the daemon in this process; with --foreground its decisions go to stderr as well."""
+    foreground = "--foreground" in sys.argv[1:]
+    unknown = [word for word in sys.argv[1:] if word != "--foreground"]
+    if unknown:
+        print(f"forged: unknown argument {unknown[0]!r}; it takes --foreground", file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        return asyncio.run(_run(dict(os.environ), foreground=foreground))
+    except ForgeError as error:
+        print(
+            f"forged: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr
+        )
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
+    state_dir = paths.state_dir(env)
+    private_dir(state_dir)
+    os.chdir("/")
+    lock = _take_lock(state_dir)
+    if lock is None:
+        print(f"forged: another daemon runs for {state_dir}", file=sys.stderr)
+        return 0
+    socket_path = paths.socket_path(env)
+    if len(os.fsencode(socket_path)) > SOCKET_PATH_LIMIT:
+        raise ConfigInvalid(
+            f"the socket's path is too long: {socket_path}",
+            hint="set FORGE_STATE_DIR to a short one",
+        )
+    log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), 10 * 1024 * 1024, echo=foreground)
+    store = Store(os.path.join(state_dir, paths.STORE_NAME))
+    try:
+        await _serve(env, socket_path, log, store)
+    finally:
+        store.close()
+        log.close()
+        os.close(lock)
+    return 0
+
+
+async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, store: Store) -> None:
+    asyncio_loop = asyncio.get_running_loop()
+    ramdisk = open_ramdisk(env)
+    config_file = paths.config_file(env)
+    ended = asyncio.Event()
+
+    def on_crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        text = "".join(traceback.format_exception(error)) if error else context["message"]
+        log.write("daemon.bug", {"traceback": text})
+
+    asyncio_loop.set_exception_handler(on_crash)
+    try:
+        _, settings = load_settings(config_file, ramdisk)
+    except ConfigInvalid as error:
+        log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
+        _, settings = load_settings(os.devnull, ramdisk)
+    state = State(settings, next_build=store.next_build())
+    loop: Loop
+    server = Server(lambda event: loop.post(event), log.write)
+    watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))
+    identity = {
+        "pid": os.getpid(), "version": forge.__version__, "protocol": wire.VERSION,
+        "socket": socket_path, "log_file": os.path.join(paths.state_dir(env), paths.LOG_NAME),
+    }  # fmt: skip
+    ports = Ports(
+        asyncio_loop, ramdisk, Workspaces(), store, watches, server, log, config_file, identity
+    )
+    performer = Performer(ports, lambda event: loop.post_from_thread(event), ended.set)
+    loop = Loop(state, performer)
+    log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
+    await server.listen(socket_path)
+    _write_command(env)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio_loop.add_signal_handler(number, ended.set)
+    asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))
+    watch = ConfigWatch(
+        config_file,
+        lambda: (asyncio_loop.call_soon_threadsafe(performer.perform, LoadSettings()), None)[1],
+    )
+    try:
+        watch.start()
+    except OSError as error:
+        log.write("config.unwatched", {"reason": str(error), "instead": "`forge daemon restart`"})
+    loop.post(events.Tick())
+    await ended.wait()
+    log.write("daemon.ended", {"builds": len(state.builds)})
+    server.close()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(socket_path)
+    await asyncio.sleep(0)  # lets the last replies leave
+    watch.stop()
+    loop.stop()
+    watches.close()
+    performer.close()
+
+
+def open_ramdisk(env: Mapping[str, str]) -> RamDisk:
+    """Return this platform's RAM disk door. FORGE_PLATFORM=darwin selects the simulated macOS."""
+    state_dir = Path(paths.state_dir(env))
+    if env.get("FORGE_PLATFORM", sys.platform) == "darwin":
+        from forge.host.ramdisk_darwin import DarwinRamDisk
+
+        return DarwinRamDisk(
+            state_dir, volumes_root=Path(env.get("FORGE_VOLUMES_ROOT", "/Volumes"))
+        )
+    from forge.host.ramdisk_linux import LinuxRamDisk
+
+    return LinuxRamDisk(state_dir, cache_dir=Path(paths.cache_dir(env)))
+
+
+def _take_lock(state_dir: str) -> int | None:
+    """Take the lock that makes this the only daemon; the kernel frees it when we die."""
+    path = os.path.join(state_dir, paths.DAEMON_LOCK_NAME)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _write_command(env: Mapping[str, str]) -> None:
+    """Note how to start this daemon, for native clients: one argument a line."""
+    path = os.path.join(paths.state_dir(env), paths.COMMAND_NAME)
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write("\n".join((sys.executable, "-P", "-m", "forge.daemon.main")) + "\n")
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

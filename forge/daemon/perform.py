@@ -1,0 +1,189 @@
+"""Performs the core's actions through the doors. Decides nothing.
+
+What may block goes to worker threads: one thread for the disk, since it changes one step at a time,
+one for walking target dirs, and a few for all that a build waits for.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from forge.core import actions, events
+from forge.core.disk import Disk
+from forge.core.target_dirs import TargetDir
+from forge.daemon.ports import Ports
+from forge.daemon.settings import load_settings
+from forge.errors import ForgeError
+from forge.host import processes
+from forge.host.disk_usage import measure_tree
+from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
+from forge.host.workspaces import Outside
+
+Post = Callable[[events.Event], None]
+
+
+class Performer:
+    """Performs actions. `post` takes what comes of them, from any thread."""
+
+    def __init__(self, ports: Ports, post: Post, quit_daemon: Callable[[], None]) -> None:
+        self._ports = ports
+        self._post = post
+        self._disk_thread = ThreadPoolExecutor(1, "disk")
+        self._walk_thread = ThreadPoolExecutor(1, "walk")
+        self._build_threads = ThreadPoolExecutor(4, "build")
+        self._does: dict[type, Callable[[Any], None]] = {
+            actions.Send: self._send,
+            actions.Log: lambda a: ports.log.write(a.decision, a.fields),
+            actions.Watch: lambda a: ports.watches.add(a.key, a.pid),
+            actions.Unwatch: lambda a: ports.watches.remove(a.key),
+            actions.EndOrphan: self._end_orphan,
+            actions.Resolve: self._in(self._build_threads, self._resolve),
+            actions.MakeTargetDir: self._in(self._build_threads, self._make_target_dir),
+            actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
+            actions.MeasureTargetDir: self._in(self._walk_thread, self._measure_target_dir),
+            actions.RecordTargetDir: self._record,
+            actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
+            actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
+            actions.ResizeDisk: self._in(self._disk_thread, self._resize_disk),
+            actions.UnmountDisk: self._in(self._disk_thread, self._unmount_disk),
+            actions.MeasureDisk: self._in(self._disk_thread, self._measure_disk),
+            actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
+            actions.Quit: lambda _action: quit_daemon(),
+        }
+
+    def perform(self, action: actions.Action) -> None:
+        """Perform one action, or hand it to its thread."""
+        self._does[type(action)](action)
+
+    def close(self) -> None:
+        """Let the threads end; what they are at in the doors is finished or has deadlines."""
+        for threads in (self._disk_thread, self._walk_thread, self._build_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _in(
+        self, threads: ThreadPoolExecutor, do: Callable[[Any], events.Event]
+    ) -> Callable[[Any], None]:
+        def perform(action: actions.Action) -> None:
+            threads.submit(self._do_and_post, do, action)
+
+        return perform
+
+    def _do_and_post(self, do: Callable[[Any], events.Event], action: actions.Action) -> None:
+        try:
+            event = do(action)
+        except Exception as error:
+            self._ports.loop.call_soon_threadsafe(self._crashed, action, error)
+            raise
+        self._post(event)
+
+    def _crashed(self, action: object, error: Exception) -> None:
+        """Report a bug in a door: logged with its traceback; the loop's handler ends the daemon."""
+        self._ports.loop.call_exception_handler(
+            {"message": f"{type(action).__name__} failed", "exception": error}
+        )
+
+    def _send(self, action: actions.Send) -> None:
+        message = action.message
+        if message["type"] == "status":
+            message = {**message, "status": {**self._ports.identity, **message["status"]}}
+        self._ports.server.send(action.conn, message)
+
+    def _end_orphan(self, action: actions.EndOrphan) -> None:
+        process = self._ports.watches.process(action.key)
+        if process:
+            processes.end(process)
+
+    def _resolve(self, action: actions.Resolve) -> events.Event:
+        try:
+            workspace = self._ports.workspaces.find(
+                action.cwd, action.directory, action.manifest_path, action.verb, action.env
+            )
+        except Outside as reason:
+            return events.Resolved(action.conn, None, str(reason))
+        return events.Resolved(action.conn, workspace)
+
+    def _make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
+        try:
+            make_target_dir(action.disk, action.path)
+        except ForgeError as error:
+            return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
+        except OSError as error:
+            reason = error.strerror or "unknown error"
+            return events.TargetDirFailed(action.conn, action.path, reason)
+        if action.link_from:
+            try:
+                link_target(action.link_from, action.path)
+            except OSError as error:
+                self._log_from_thread(
+                    "target.unlinked", {"link": action.link_from, "why": error.strerror}
+                )
+        return events.TargetDirReady(action.conn, action.path)
+
+    def _find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
+        known = self._ports.store.target_dirs()
+        try:
+            there = list_target_dirs(action.disk)
+        except OSError:
+            there = []
+        found = [
+            known.get(path) or TargetDir(path, None, created_at=mtime, last_used_at=mtime)
+            for path, mtime in there
+        ]
+        for path in known.keys() - {path for path, _ in there}:
+            if path.startswith(action.disk.mount_point + "/"):
+                self._ports.store.forget(path)
+        return events.TargetDirsFound(tuple(found))
+
+    def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
+        size = measure_tree(action.path)
+        if size is None:
+            self._ports.store.forget(action.path)
+            return events.TargetDirMeasured(action.path, None)
+        return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
+
+    def _record(self, action: actions.RecordTargetDir) -> None:
+        self._ports.store.record(action.target_dir)
+
+    def _ensure_disk(self, action: actions.EnsureDisk) -> events.Event:
+        return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
+
+    def _resize_disk(self, action: actions.ResizeDisk) -> events.Event:
+        return self._disk_event(lambda: self._ports.ramdisk.resize(action.disk, action.size_mib))
+
+    def _disk_event(self, change: Callable[[], Disk]) -> events.Event:
+        try:
+            disk = change()
+            return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+        except ForgeError as error:
+            return events.DiskFailed(error.slug, error.message, error.hint)
+        except OSError as error:
+            return events.DiskFailed("disk-unavailable", str(error))
+
+    def _unmount_disk(self, action: actions.UnmountDisk) -> events.Event:
+        try:
+            self._ports.ramdisk.unmount(action.disk, force=action.force)
+        except ForgeError as error:
+            lost = not os.path.ismount(action.disk.mount_point) and error.slug == "disk-unavailable"
+            return events.DiskFailed(error.slug, error.message, error.hint, lost=lost)
+        except OSError as error:
+            return events.DiskFailed("disk-unavailable", str(error))
+        return events.DiskUnmounted()
+
+    def _measure_disk(self, action: actions.MeasureDisk) -> events.Event:
+        try:
+            return events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
+        except ForgeError as error:
+            return events.DiskFailed(error.slug, error.message, error.hint, lost=True)
+        except OSError as error:
+            return events.DiskFailed("disk-unavailable", str(error), lost=True)
+
+    def _load_settings(self, action: actions.LoadSettings) -> events.Event:
+        try:
+            _, settings = load_settings(self._ports.config_file, self._ports.ramdisk)
+        except ForgeError as error:
+            return events.SettingsRefused(error.message, error.hint, action.conn)
+        return events.SettingsLoaded(settings, action.conn)
+
+    def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
+        self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)

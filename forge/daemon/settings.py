@@ -1,0 +1,51 @@
+"""From forge.toml and the measured machine to the settings that the core works with."""
+
+from pathlib import Path
+
+from forge import config
+from forge.core.disk import DiskKind, DiskSpec
+from forge.core.memory_map import REFERENCE_ROWS, propose
+from forge.core.settings import Settings
+from forge.errors import ConfigInvalid
+from forge.host import machine
+from forge.host.ramdisk import RamDisk
+
+INODE_BYTES = 4096
+
+
+def load_settings(file: str, ramdisk: RamDisk) -> tuple[config.Config, Settings]:
+    """Read forge.toml and fill in what it leaves to the machine. Raises ConfigInvalid."""
+    cfg = config.load(Path(file))
+    memory_mib = cfg["host.memory"] or machine.memory_mib()
+    wanted_mib = {
+        row.key: cfg[f"memory_map.{row.key}"] for row in REFERENCE_ROWS if row.key != "ram_disk"
+    }
+    wanted_mib["ram_disk"] = cfg["disk.size"]
+    try:
+        memory_map = propose(memory_mib, {k: v for k, v in wanted_mib.items() if v is not None})
+    except ValueError as error:
+        raise ConfigInvalid(f"{file}: {error}") from None
+    return cfg, Settings(
+        disk=_disk_spec(cfg, memory_map.size_mib("ram_disk"), ramdisk),
+        memory_map=memory_map,
+        cores=cfg["host.cores"] or machine.cores(),
+        override_config_target_dir=cfg["builds.override_config_target_dir"],
+        link_target=cfg["builds.link_target"],
+        config_file=str(cfg.path) if cfg.path else None,
+    )
+
+
+def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec | None:
+    wanted = cfg["disk.kind"]
+    if wanted == "none":
+        return None
+    kind = None if wanted == "auto" else DiskKind(wanted)
+    _, place = ramdisk.place_of(kind)
+    if kind is DiskKind.APFS or place.startswith("/Volumes/"):
+        place = f"{place.rpartition('/')[0]}/{cfg['disk.volume_name']}"
+    return DiskSpec(
+        mount_point=cfg["disk.mount_point"] or place,
+        size_mib=size_mib,
+        inodes=cfg["disk.inodes"] or size_mib * 1024 * 1024 // INODE_BYTES,
+        kind=kind,
+    )

@@ -1,0 +1,55 @@
+"""Processes: who they are, whether they are gone, and ending one that we are sure of.
+
+A pid alone names nobody: it is used again. A process is its pid and the time it started.
+"""
+
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that we can recognise: pid and start, in whatever unit the OS counts."""
+
+    pid: int
+    started: float
+
+
+def identify(pid: int) -> Process | None:
+    """Return the process that has this pid now; None when there is none."""
+    if pid <= 0:
+        return None
+    started = _start_time(pid)
+    return None if started is None else Process(pid, started)
+
+
+def is_alive(process: Process) -> bool:
+    """Say whether this very process runs. A zombie does not: it holds nothing any more."""
+    return _start_time(process.pid) == process.started
+
+
+def end(process: Process, signal_number: int = signal.SIGTERM) -> bool:
+    """Signal this very process; False when it is gone already."""
+    if not is_alive(process):
+        return False
+    try:
+        os.kill(process.pid, signal_number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _start_time(pid: int) -> float | None:
+    if sys.platform == "linux":
+        from forge.host.processes_linux import start_time
+
+        return start_time(pid)
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None

@@ -1,0 +1,338 @@
+"""The RAM disk on Linux: a tmpfs where we may mount, else a private directory.
+
+A tmpfs of ours is known by the marker at its root. Between the mount and the marker a crash would
+leave an empty tmpfs without one; the source name that we mount it under tells it from a stranger's.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
+from forge.core.units import MIB, show_bytes, show_mib
+from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ForgeError, ResizeRefused
+from forge.host.commands import CommandResult, run_command
+from forge.host.disk_marker import DiskMarker, new_token, read_marker, write_marker
+from forge.host.disk_usage import measure_tree
+from forge.host.mounts import Mount, mount_at
+from forge.host.processes_linux import users_of
+from forge.host.ramdisk import MARKER_NAME
+
+MOUNT_DEADLINE_S = 10.0
+WALK_EVERY_S = 15.0
+"""A directory's size is measured by walking it, at most this often."""
+
+_CAP_SYS_ADMIN = 1 << 21  # capabilities(7)
+NOSWAP_CAVEAT = "its pages can be swapped out: this kernel has no `noswap` for tmpfs (6.4 has it)"
+SIZE_CAVEAT = "its size is kept by Forge between builds, not by the kernel"
+SWAP_CAVEAT = "its pages can be swapped out: that cannot be changed without root"
+DISK_CAVEAT = "it is an ordinary disk, not memory"
+
+
+def may_mount(status: Path = Path("/proc/self/status")) -> bool:
+    """Say whether this process holds CAP_SYS_ADMIN."""
+    for line in status.read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) & _CAP_SYS_ADMIN)
+    return False
+
+
+class LinuxRamDisk:
+    """The Linux door. `noswap` False leaves the option out, as an older kernel would."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        cache_dir: Path,
+        shm: Path = Path("/dev/shm"),  # noqa: S108  # it is the subject here
+        privileged: Callable[[], bool] = may_mount,
+        noswap: bool = True,
+    ) -> None:
+        self._state_dir = state_dir
+        self._places = {
+            DiskKind.SHM: shm / f"opta-builds-{os.getuid()}",
+            DiskKind.DIRECTORY: cache_dir / "builds",
+        }
+        self._shm = shm
+        self._privileged = privileged
+        self._noswap = noswap
+        self._walked: tuple[str, float, int, int] | None = None
+
+    def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
+        """Return the kind that will be tried first when `kind` is wanted, and its default place."""
+        if kind is None:
+            kind = DiskKind.TMPFS if self._privileged() else DiskKind.SHM
+            if kind is DiskKind.SHM and not self._shm_is_usable():
+                kind = DiskKind.DIRECTORY
+        if kind is DiskKind.TMPFS:
+            return kind, "/mnt/OptaBuilds"
+        if kind not in self._places:
+            raise DiskUnavailable(f'disk.kind "{kind}" is not for Linux', hint='take "auto"')
+        return kind, str(self._places[kind])
+
+    def ensure(self, spec: DiskSpec) -> Disk:
+        """Mount a tmpfs or make the directory; adopt what is ours already. See RamDisk.ensure."""
+        with self._locked():
+            if spec.kind is not None:
+                return self._ensure_kind(spec.kind, spec)
+            first, default = self.place_of(None)
+            try:
+                return self._ensure_kind(first, spec)
+            except DiskTaken:
+                raise
+            except ForgeError as error:
+                if first is not DiskKind.TMPFS or spec.mount_point != default:
+                    raise
+                kind = DiskKind.SHM if self._shm_is_usable() else DiskKind.DIRECTORY
+                place = str(self._places[kind])
+                disk = self._ensure_kind(kind, DiskSpec(place, spec.size_mib, spec.inodes, kind))
+                return _with_caveat(disk, f"no tmpfs: {error.message}")
+
+    def identify(self, spec: DiskSpec) -> Disk | None:
+        """Name our disk at the place of `spec`, or at the place of its fallback."""
+        places = [spec.mount_point]
+        if spec.kind is None:
+            places += [str(place) for place in self._places.values()]
+        for place in places:
+            marker = read_marker(Path(place))
+            if marker:
+                return self._disk_at(place, marker, adopted=True)
+        return None
+
+    def measure(self, disk: Disk) -> DiskUsage:
+        """Read statvfs of a tmpfs, or walk a directory now and then."""
+        self._prove(disk)
+        status = os.statvfs(disk.mount_point)
+        block = status.f_frsize
+        if disk.kind is DiskKind.TMPFS:
+            return DiskUsage(
+                total_bytes=status.f_blocks * block,
+                used_bytes=(status.f_blocks - status.f_bfree) * block,
+                free_bytes=status.f_bavail * block,
+                total_files=status.f_files,
+                used_files=status.f_files - status.f_ffree,
+            )
+        total = disk.size_mib * MIB
+        used, files = self._walk(disk.mount_point)
+        free = max(0, min(total - used, status.f_bavail * block))
+        return DiskUsage(total, used, free, 0, files)
+
+    def resize(self, disk: Disk, size_mib: int) -> Disk:
+        """Remount a tmpfs with another size, or keep another size of a directory."""
+        self._walked = None
+        used_bytes = self.measure(disk).used_bytes
+        if size_mib * MIB < used_bytes:
+            raise ResizeRefused(
+                f"{show_mib(size_mib)} is below the {show_bytes(used_bytes)} in use",
+                hint="`forge target list` shows what takes the room",
+            )
+        if disk.kind is DiskKind.TMPFS:
+            mount = mount_at(disk.mount_point)
+            keep = ["noswap"] if mount and "noswap" in mount.options else []
+            options = ",".join(["remount", f"size={size_mib}m", *keep])
+            result = _run(["mount", "-o", options, disk.mount_point])
+            if result.exit_code:
+                raise ResizeRefused(f"the kernel refuses {show_mib(size_mib)}: {result.text}")
+        marker = DiskMarker(disk.token, os.getuid(), disk.kind, size_mib)
+        write_marker(Path(disk.mount_point), marker)
+        return self._disk_at(disk.mount_point, marker, adopted=disk.adopted)
+
+    def unmount(self, disk: Disk, *, force: bool = False) -> None:
+        """Unmount a tmpfs, or delete what a directory holds; `force` unmounts lazily."""
+        with self._locked():
+            self._prove(disk)
+            if disk.kind is DiskKind.TMPFS:
+                self._umount(disk.mount_point, force=force)
+            else:
+                _delete_tree(disk.mount_point)
+            self._walked = None
+
+    def _umount(self, mount_point: str, *, force: bool) -> None:
+        result = _run(["umount", *(["-l"] if force else []), mount_point])
+        if result.exit_code == 0:
+            with suppress(OSError):  # a mount point that somebody else wants to keep
+                os.rmdir(mount_point)
+            return
+        if "busy" in result.text:
+            users = users_of(mount_point)
+            who = (
+                ", ".join(f"{name} (pid {pid})" for pid, name in users[:5]) or "an unknown process"
+            )
+            raise DiskBusy(
+                f"{mount_point} is in use by {who}", hint="end it, or `forge disk unmount --force`"
+            )
+        raise DiskUnavailable(f"{mount_point} cannot be unmounted: {result.text}")
+
+    def _ensure_kind(self, kind: DiskKind, spec: DiskSpec) -> Disk:
+        if kind is DiskKind.TMPFS:
+            return self._ensure_tmpfs(spec)
+        if kind in self._places:
+            return self._ensure_directory(kind, spec)
+        raise DiskUnavailable(f'disk.kind "{kind}" is not for Linux', hint='take "auto"')
+
+    def _ensure_tmpfs(self, spec: DiskSpec) -> Disk:
+        root = Path(spec.mount_point)
+        mount = mount_at(spec.mount_point)
+        if mount:
+            return self._adopt_tmpfs(mount, spec)
+        if not self._privileged():
+            raise DiskUnavailable(
+                f"a tmpfs at {root} needs root", hint='disk.kind = "auto" takes what needs none'
+            )
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            entries = len(os.listdir(root))
+        except OSError as error:
+            raise DiskUnavailable(f"{root} cannot be made: {error.strerror}") from None
+        if entries:
+            raise DiskTaken(
+                f"{root} is a directory with {entries} entries, which a mount would hide",
+                hint="empty it, or set disk.mount_point",
+            )
+        result = self._mount_tmpfs(spec)
+        if result.exit_code:
+            raise DiskUnavailable(f"a tmpfs cannot be mounted at {root}: {result.text}")
+        return self._mark(spec.mount_point, DiskKind.TMPFS, spec.size_mib)
+
+    def _mount_tmpfs(self, spec: DiskSpec) -> CommandResult:
+        owner = f"uid={os.getuid()},gid={os.getgid()}"
+        base = f"size={spec.size_mib}m,nr_inodes={spec.inodes},mode=0700,{owner},nosuid,nodev"
+        argv = ["mount", "-t", "tmpfs", "-o", base, _source_name(), spec.mount_point]
+        if not self._noswap:
+            return _run(argv)
+        argv[4] = f"{base},noswap"
+        result = _run(argv)
+        if result.exit_code == 0:
+            return result
+        argv[4] = base
+        return _run(argv)
+
+    def _adopt_tmpfs(self, mount: Mount, spec: DiskSpec) -> Disk:
+        root = Path(mount.mount_point)
+        marker = read_marker(root) if mount.fs_type == "tmpfs" else None
+        if marker:
+            return self._disk_at(mount.mount_point, marker, adopted=True)
+        if mount.fs_type == "tmpfs" and mount.source == _source_name() and not os.listdir(root):
+            return self._mark(mount.mount_point, DiskKind.TMPFS, spec.size_mib)  # ours, half made
+        raise DiskTaken(
+            f"{root} is taken: a {mount.fs_type} of {mount.source}, not made by Forge, is mounted there",
+            hint="unmount it, or set disk.mount_point",
+        )
+
+    def _ensure_directory(self, kind: DiskKind, spec: DiskSpec) -> Disk:
+        root = Path(spec.mount_point)
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            status = os.lstat(root)
+        except OSError as error:
+            raise DiskUnavailable(f"{root} cannot be made: {error.strerror}") from None
+        marker = read_marker(root)
+        if status.st_uid != os.getuid() or not os.path.isdir(root) or os.path.islink(root):
+            raise DiskTaken(f"{root} is not a directory of ours", hint="set disk.mount_point")
+        if marker is None and os.listdir(root):
+            raise DiskTaken(
+                f"{root} holds files that Forge did not put there", hint="set disk.mount_point"
+            )
+        os.chmod(root, 0o700)
+        if marker:
+            return self._disk_at(str(root), marker, adopted=True)
+        return self._mark(str(root), kind, spec.size_mib)
+
+    def _mark(self, place: str, kind: DiskKind, size_mib: int) -> Disk:
+        marker = DiskMarker(new_token(), os.getuid(), kind, size_mib)
+        write_marker(Path(place), marker)
+        return self._disk_at(place, marker, adopted=False)
+
+    def _disk_at(self, place: str, marker: DiskMarker, *, adopted: bool) -> Disk:
+        size_mib = marker.size_mib
+        caveats: tuple[str, ...]
+        if marker.kind is DiskKind.TMPFS:
+            status = os.statvfs(place)
+            size_mib = status.f_blocks * status.f_frsize // MIB
+            mount = mount_at(place)
+            caveats = () if mount and "noswap" in mount.options else (NOSWAP_CAVEAT,)
+        elif marker.kind is DiskKind.SHM:
+            caveats = (SIZE_CAVEAT, SWAP_CAVEAT)
+        else:
+            caveats = (SIZE_CAVEAT, DISK_CAVEAT)
+        return Disk(
+            kind=marker.kind,
+            mount_point=place,
+            size_mib=size_mib,
+            device_id=os.stat(place).st_dev,
+            token=marker.token,
+            adopted=adopted,
+            caveats=caveats,
+        )
+
+    def _prove(self, disk: Disk) -> None:
+        """Raise DiskUnavailable unless the disk at the mount point is this very one."""
+        try:
+            device_id = os.stat(disk.mount_point).st_dev
+        except OSError as error:
+            reason = error.strerror or errno.errorcode.get(error.errno or 0, "gone")
+            raise DiskUnavailable(f"{disk.mount_point} is gone: {reason}") from None
+        marker = read_marker(Path(disk.mount_point))
+        if device_id != disk.device_id or marker is None or marker.token != disk.token:
+            raise DiskUnavailable(f"{disk.mount_point} is not the RAM disk any more")
+
+    def _walk(self, place: str) -> tuple[int, int]:
+        now = time.monotonic()
+        if self._walked and self._walked[0] == place and now - self._walked[1] < WALK_EVERY_S:
+            return self._walked[2:]
+        size = measure_tree(place)
+        used, files = (size.size_bytes, size.files) if size else (0, 0)
+        self._walked = (place, now, used, files)
+        return used, files
+
+    def _shm_is_usable(self) -> bool:
+        mount = mount_at(str(self._shm))
+        return mount is not None and mount.fs_type == "tmpfs" and os.access(self._shm, os.W_OK)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time change disks; the kernel frees the lock of one that dies."""
+        lock = os.open(self._state_dir / "disk.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            flock(lock, LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+def _source_name() -> str:
+    return f"opta-forge-{os.getuid()}"
+
+
+def _run(argv: list[str]) -> CommandResult:
+    try:
+        return run_command(argv, deadline_s=MOUNT_DEADLINE_S)
+    except OSError as error:
+        raise DiskUnavailable(f"`{argv[0]}` cannot be run: {error.strerror}") from None
+
+
+def _delete_tree(place: str) -> None:
+    """Delete all below `place`, the marker last, so that a half-done deletion stays ours."""
+    for name in os.listdir(place):
+        path = os.path.join(place, name)
+        if name == MARKER_NAME:
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    os.unlink(os.path.join(place, MARKER_NAME))
+    os.rmdir(place)
+
+
+def _with_caveat(disk: Disk, caveat: str) -> Disk:
+    return Disk(
+        disk.kind, disk.mount_point, disk.size_mib, disk.device_id, disk.token, disk.node,
+        disk.adopted, (*disk.caveats, caveat),
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""Target dirs on the RAM disk: making one, listing them, linking to one."""
+
+import contextlib
+import os
+import stat
+
+from forge.core.disk import Disk
+from forge.errors import DiskUnavailable
+
+CACHEDIR_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# A target directory of cargo on the RAM disk of Opta Forge.\n"
+    "# Backups may leave it out: https://bford.info/cachedir/\n"
+)
+
+
+def make_target_dir(disk: Disk, path: str) -> None:
+    """Make `path` on the disk, mode 0700, with its CACHEDIR.TAG. Idempotent.
+
+    Raises DiskUnavailable when the disk is not the one that was mounted, OSError when it is full.
+    """
+    if os.path.dirname(path) != disk.mount_point:
+        raise DiskUnavailable(f"{path} is not on the RAM disk at {disk.mount_point}")
+    try:
+        device_id = os.stat(disk.mount_point).st_dev
+    except OSError as error:
+        raise DiskUnavailable(f"{disk.mount_point}: {error.strerror}") from None
+    if device_id != disk.device_id:
+        raise DiskUnavailable(f"another file system is at {disk.mount_point}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    status = os.lstat(path)
+    if not stat.S_ISDIR(status.st_mode):
+        raise DiskUnavailable(f"{path} is not a directory")
+    if status.st_mode & 0o077:
+        os.chmod(path, 0o700)
+    tag = os.path.join(path, "CACHEDIR.TAG")
+    if not os.path.lexists(tag):
+        with open(tag, "w", encoding="ascii") as file:
+            file.write(CACHEDIR_TAG)
+
+
+def list_target_dirs(disk: Disk) -> list[tuple[str, float]]:
+    """Return path and time of last change of each target dir on the disk."""
+    found = []
+    with os.scandir(disk.mount_point) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                continue
+            found.append((entry.path, entry.stat(follow_symlinks=False).st_mtime))
+    return found
+
+
+def link_target(link: str, target_dir: str) -> None:
+    """Point `<project>/target` at a target dir; leaves alone whatever is not a link of ours.
+
+    A link is ours when it points into the same disk: no project's own link does.
+    """
+    try:
+        old = os.readlink(link)
+    except FileNotFoundError:
+        os.symlink(target_dir, link)
+        return
+    except OSError:
+        return  # a real directory or file: the user's
+    if old != target_dir and os.path.dirname(old) == os.path.dirname(target_dir):
+        draft = f"{link}.forge-{os.getpid()}"
+        os.symlink(target_dir, draft)
+        os.replace(draft, link)
