@@ -37,6 +37,7 @@ class Build:
     interactive: bool
     parent: str | None
     began_at: float
+    began_steady_s: float
     since: float
     phase: BuildPhase = BuildPhase.RESOLVING
     root: str | None = None
@@ -44,6 +45,7 @@ class Build:
     target_dir: str | None = None
     unset: tuple[str, ...] = ()
     cargo_pid: int | None = None
+    cargo_gone: bool = False
     disk_tries: int = 0
     notes: list[str] = field(default_factory=list)
 

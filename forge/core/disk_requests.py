@@ -7,6 +7,7 @@ from forge.core.actions import Action, Send
 from forge.core.disk_life import DiskPhase
 from forge.core.messages import DiskRequest
 from forge.core.moment import Moment
+from forge.core.replies import error
 from forge.core.report import disk_report
 from forge.core.units import plural, show_mib
 
@@ -26,19 +27,19 @@ class DiskRequests:
         """Begin what is asked, or answer at once."""
         disk = state.disk
         if request.verb not in VERBS:
-            return [_refusal(conn, "usage-mistake", f"there is no disk verb `{request.verb[:40]}`")]
+            return [error(conn, "usage-mistake", f"there is no disk verb `{request.verb[:40]}`")]
         if request.verb == "status":
             return [self._reply(conn, state, "")]
         if state.settings.disk is None:
             return [
-                _refusal(conn, "disk-unavailable", 'no RAM disk is wanted: disk.kind is "none"',
+                error(conn, "disk-unavailable", 'no RAM disk is wanted: disk.kind is "none"',
                          "set disk.kind in forge.toml")
             ]  # fmt: skip
         if disk.is_changing:
             if request.verb == "mount" and disk.phase is DiskPhase.ENSURING:
                 self.waiting[conn] = (request.verb, now.steady_s)
                 return []
-            return [_refusal(conn, "disk-busy", f"the RAM disk is {disk.phase}", "try again")]
+            return [error(conn, "disk-busy", f"the RAM disk is {disk.phase}", "try again")]
         actions = self._begin(conn, request, state)
         if disk.is_changing:
             self.waiting[conn] = (request.verb, now.steady_s)
@@ -53,25 +54,23 @@ class DiskRequests:
             if request.verb == "unmount":
                 return [self._reply(conn, state, "the RAM disk is not mounted")]
             return [
-                _refusal(
-                    conn, "disk-unavailable", "the RAM disk is not mounted", "`forge disk mount`"
-                )
+                error(conn, "disk-unavailable", "the RAM disk is not mounted", "`forge disk mount`")
             ]
         if request.verb == "mount":
             return [self._reply(conn, state, f"the RAM disk is mounted at {disk.disk.mount_point}")]
         if request.verb == "resize":
             size_mib = request.size_mib or spec.size_mib
             if size_mib < 1:
-                return [_refusal(conn, "resize-refused", f"{size_mib} MiB is not a size")]
+                return [error(conn, "resize-refused", f"{size_mib} MiB is not a size")]
             return disk.resize(size_mib)
-        users = state.builds_on_disk()
+        users = state.launches.on_disk()
         if users and not request.force:
             names = ", ".join(
                 f"{b.id} (`cargo {b.args.verb}` in {b.root or b.cwd})" for b in users[:5]
             )
             more = f" and {len(users) - 5} more" if len(users) > 5 else ""
             return [
-                _refusal(
+                error(
                     conn,
                     "disk-busy",
                     f"the RAM disk is used by {plural(len(users), 'build')}: {names}{more}",
@@ -100,7 +99,7 @@ class DiskRequests:
     def refuse(self, slug: str, reason: str, hint: str | None) -> list[Action]:
         """Tell all who wait that it failed."""
         done, self.waiting = self.waiting, {}
-        return [_refusal(conn, slug, reason, hint) for conn in done]
+        return [error(conn, slug, reason, hint) for conn in done]
 
     def say_wait(self, state: "State", now: Moment) -> list[Action]:
         """Tell all who wait what for."""
@@ -116,7 +115,3 @@ class DiskRequests:
 
     def _reply(self, conn: int, state: "State", line: str) -> Send:
         return Send(conn, {"type": "disk", "disk": disk_report(state), "line": line})
-
-
-def _refusal(conn: int, slug: str, message: str, hint: str | None = None) -> Send:
-    return Send(conn, {"type": "error", "slug": slug, "message": message, "hint": hint})

@@ -92,7 +92,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
         _, settings = load_settings(config_file, ramdisk)
     except ConfigInvalid as error:
         log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
-        _, settings = load_settings(os.devnull, ramdisk)
+        _, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk)
     state = State(settings, next_build=store.next_build())
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)

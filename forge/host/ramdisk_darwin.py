@@ -7,6 +7,7 @@ taken name silently gives `/Volumes/NAME 1`, and a plain directory there looks l
 careless questions. See docs/design/ramdisk-macos.md.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
-from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ResizeRefused
+from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ForgeError, ResizeRefused
 from forge.host.disk_marker import read_marker
 from forge.host.ramdisk_darwin_intent import (
     Intent,
@@ -29,6 +30,7 @@ from forge.host.ramdisk_darwin_plist import SECTORS_PER_MIB, RamImage
 from forge.host.ramdisk_darwin_tools import DarwinDeadlines, DarwinTools
 
 VOLUMES_ROOT = Path("/Volumes")
+VOLUME_NAME = "OptaBuilds"
 CAVEATS = (
     "its memory is pageable: under pressure macOS compresses it and may swap it to the SSD",
     "it keeps the most that it ever held until it is recreated with `forge disk recreate`",
@@ -52,13 +54,20 @@ class DarwinRamDisk:
         self._deadlines = deadlines or DarwinDeadlines()
         self._tools = DarwinTools(self._deadlines, env)
 
+    def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
+        """Return APFS, the only kind there is here, and its default place."""
+        if kind not in (None, DiskKind.APFS):
+            raise DiskUnavailable(f'disk.kind "{kind}" is not for macOS', hint='take "auto"')
+        return DiskKind.APFS, str(self._volumes_root / VOLUME_NAME)
+
     def ensure(self, spec: DiskSpec) -> Disk:
         """Adopt the disk that is there, or clear what an earlier attempt left and make it."""
         target = self._target(spec)
         with disk_lock(self._state_dir, self._deadlines.lock_s):
             found = self._find(target)
             if found:
-                recover(self._tools, self._state_dir, settle_s=0, keep=found.node)
+                with contextlib.suppress(ForgeError):  # old leftovers do not spoil a good disk
+                    recover(self._tools, self._state_dir, settle_s=0, keep=found.node)
                 return replace(found, adopted=True)
             earlier = recover(self._tools, self._state_dir, settle_s=self._deadlines.settle_s)
             self._require_free(target)
@@ -123,15 +132,12 @@ class DarwinRamDisk:
 
     def _target(self, spec: DiskSpec) -> Path:
         """Return where the volume will be: macOS lets users mount only right under /Volumes."""
+        self.place_of(spec.kind)
         wanted = Path(spec.mount_point)
-        if spec.kind not in (None, DiskKind.APFS):
-            raise DiskUnavailable(
-                f"macOS has no RAM disk of the kind {spec.kind}", hint=f"use {DiskKind.APFS}"
-            )
         if wanted.parent not in (VOLUMES_ROOT, self._volumes_root) or not wanted.name:
             raise DiskUnavailable(
                 f"macOS mounts a user's RAM disk under {VOLUMES_ROOT} only, not at {wanted}",
-                hint=f"set the mount point to {VOLUMES_ROOT / (wanted.name or 'OptaBuilds')}",
+                hint=f"set the mount point to {VOLUMES_ROOT / (wanted.name or VOLUME_NAME)}",
             )
         return self._volumes_root / wanted.name
 

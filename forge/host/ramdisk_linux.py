@@ -150,6 +150,8 @@ class LinuxRamDisk:
             if disk.kind is DiskKind.TMPFS:
                 self._umount(disk.mount_point, force=force)
             else:
+                if not force:
+                    _refuse_if_used(disk.mount_point)
                 _delete_tree(disk.mount_point)
             self._walked = None
 
@@ -221,7 +223,7 @@ class LinuxRamDisk:
         if mount.fs_type == "tmpfs" and mount.source == _source_name() and not os.listdir(root):
             return self._mark(mount.mount_point, DiskKind.TMPFS, spec.size_mib)  # ours, half made
         raise DiskTaken(
-            f"{root} is taken: a {mount.fs_type} of {mount.source}, not made by Forge, is mounted there",
+            f"{root} is taken: {mount.fs_type} of {mount.source} is mounted there and not ours",
             hint="unmount it, or set disk.mount_point",
         )
 
@@ -315,6 +317,16 @@ def _run(argv: list[str]) -> CommandResult:
         return run_command(argv, deadline_s=MOUNT_DEADLINE_S)
     except OSError as error:
         raise DiskUnavailable(f"`{argv[0]}` cannot be run: {error.strerror}") from None
+
+
+def _refuse_if_used(place: str) -> None:
+    users = [f"{name} (pid {pid})" for pid, name in users_of(place)]
+    if users:
+        raise _busy(place, ", ".join(users[:5]))
+
+
+def _busy(place: str, who: str) -> DiskBusy:
+    return DiskBusy(f"{place} is in use by {who}", hint="end it, or `forge disk unmount --force`")
 
 
 def _delete_tree(place: str) -> None:

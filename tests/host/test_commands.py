@@ -96,7 +96,7 @@ def is_running(pid: int) -> bool:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except FileNotFoundError:
             return False
-        if state != "Z":
-            return True
-        time.sleep(0.05)
-    return False
+        if state == "Z":
+            return False
+        time.sleep(0.01)
+    return True

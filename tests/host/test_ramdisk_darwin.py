@@ -14,7 +14,7 @@ import pytest
 
 from forge.core.disk import Disk, DiskKind, DiskSpec
 from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ForgeError, ResizeRefused
-from forge.host.disk_marker import read_marker
+from forge.host.disk_marker import DiskMarker, new_token, read_marker, write_marker
 from forge.host.ramdisk import MARKER_NAME, RamDisk
 from forge.host.ramdisk_darwin import DarwinRamDisk
 from forge.host.ramdisk_darwin_intent import INTENT_NAME
@@ -23,7 +23,7 @@ from tests.macos.fixtures import simulated_mac  # noqa: F401
 from tests.macos.simulated import SimulatedMac
 
 SPEC = DiskSpec("/Volumes/OptaBuilds", size_mib=64, inodes=0)
-QUICK = DarwinDeadlines(pause_s=0.02, settle_s=0.3, busy_s=0.5)
+QUICK = DarwinDeadlines(pause_s=0.01, settle_s=0.3, busy_s=0.3)
 
 
 @pytest.fixture
@@ -40,6 +40,16 @@ def door_of(mac: SimulatedMac, tmp_path: Path, deadlines: DarwinDeadlines = QUIC
     return DarwinRamDisk(
         tmp_path / "state", volumes_root=mac.volumes_root, deadlines=deadlines, env=mac.env
     )
+
+
+@pytest.fixture
+def disk(mac: SimulatedMac, door: RamDisk) -> Disk:
+    """Give a disk of ours that was there before; quicker than making it with all the tools."""
+    mac.attach_stranger(size_mib=64, uid=os.getuid(), volume="OptaBuilds")
+    write_marker(target(mac), DiskMarker(new_token(), os.getuid(), DiskKind.APFS, 64))
+    found = door.identify(SPEC)
+    assert found is not None
+    return found
 
 
 def target(mac: SimulatedMac) -> Path:
@@ -64,6 +74,8 @@ def test_a_disk_of_64_gib_is_made_marked_and_private(mac, door, tmp_path: Path):
         node="/dev/disk4",
         caveats=disk.caveats,
     )
+    swap, keeps, _ = disk.caveats
+    assert "swap" in swap and "recreate" in keeps
     assert root.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in root.iterdir()) == [".metadata_never_index", MARKER_NAME]
     marker = read_marker(root)
@@ -71,10 +83,9 @@ def test_a_disk_of_64_gib_is_made_marked_and_private(mac, door, tmp_path: Path):
     assert is_settled(tmp_path)
 
 
-def test_the_caveats_name_swap_and_the_memory_that_stays(door):
-    swap, keeps, _ = door.ensure(SPEC).caveats
-    assert "swap" in swap
-    assert "recreate" in keeps
+def test_the_default_place_is_under_volumes(mac, door):
+    for kind in (None, DiskKind.APFS):
+        assert door.place_of(kind) == (DiskKind.APFS, str(target(mac)))
 
 
 def test_no_disk_identifies_as_none_and_changes_nothing(mac, door, tmp_path: Path):
@@ -97,8 +108,7 @@ def test_after_a_restart_the_same_disk_is_adopted_with_what_is_on_it(mac, door, 
     assert len(mac.images()) == 1
 
 
-def test_an_adopted_disk_has_the_size_it_has_not_the_size_it_should_have(door):
-    door.ensure(SPEC)
+def test_an_adopted_disk_has_the_size_it_has_not_the_size_it_should_have(door, disk):
     assert door.ensure(DiskSpec("/Volumes/OptaBuilds", size_mib=128, inodes=0)).size_mib == 64
 
 
@@ -119,9 +129,8 @@ def test_a_ram_disk_without_our_marker_is_a_strangers(mac, door, uid):
     assert len(mac.images()) == 1
 
 
-def test_a_marker_alone_proves_nothing_when_macos_does_not_say_whose_device_it_is(mac, door):
+def test_a_marker_alone_proves_nothing_when_macos_does_not_say_whose_device_it_is(mac, door, disk):
     # every file on a volume that ignores ownership looks like the reader's own
-    door.ensure(SPEC)
     mac.hide_owners()
     assert door.identify(SPEC) is None
     with pytest.raises(ForgeError):
@@ -149,7 +158,7 @@ def test_anything_else_at_the_mount_point_is_taken(mac, door, what: str):
 
 
 def test_a_disk_that_macos_mounts_beside_its_name_is_not_accepted(mac, door, tmp_path: Path):
-    mac.fault("diskutil.rename", delay_s=0.3)
+    mac.fault("diskutil.rename", delay_s=0.2)
     thread = threading.Thread(target=_take_name_during_rename, args=(mac,))
     thread.start()
     with pytest.raises(DiskTaken, match=r"mounted the RAM disk at .*/OptaBuilds 1: something else"):
@@ -165,8 +174,7 @@ def _take_name_during_rename(mac: SimulatedMac) -> None:
     (target(mac) / "late").mkdir(parents=True)
 
 
-def test_measuring_counts_what_is_written(mac, door):
-    disk = door.ensure(SPEC)
+def test_measuring_counts_what_is_written(mac, door, disk):
     before = door.measure(disk)
     (target(mac) / "artifact").write_bytes(b"x" * 1024 * 1024)
     after = door.measure(disk)
@@ -188,8 +196,7 @@ def test_a_full_disk_says_so(mac, door):
     assert door.measure(disk).free_bytes == 0
 
 
-def test_measuring_a_disk_that_is_gone_or_another_is_refused(mac, door):
-    disk = door.ensure(SPEC)
+def test_measuring_a_disk_that_is_gone_or_another_is_refused(mac, door, disk):
     door.unmount(disk)
     with pytest.raises(DiskUnavailable, match="no longer at"):
         door.measure(disk)
@@ -198,8 +205,7 @@ def test_measuring_a_disk_that_is_gone_or_another_is_refused(mac, door):
         door.measure(disk)  # the later disk has another token, if not another st_dev
 
 
-def test_a_size_cannot_change_while_the_disk_exists(door):
-    disk = door.ensure(SPEC)
+def test_a_size_cannot_change_while_the_disk_exists(door, disk):
     assert door.resize(disk, 64) is disk
     with pytest.raises(ResizeRefused, match="from 64 MiB to 128 MiB") as caught:
         door.resize(disk, 128)
@@ -227,8 +233,7 @@ def test_unmounting_twice_is_no_failure_and_another_can_be_made(mac, door):
 
 
 @pytest.mark.parametrize("volume", [None, "Other"])
-def test_a_reused_device_number_is_never_detached(mac, door, volume):
-    disk = door.ensure(SPEC)
+def test_a_reused_device_number_is_never_detached(mac, door, disk, volume):
     mac.vanish(4)
     stranger = mac.attach_stranger(size_mib=64, uid=os.getuid(), volume=volume)
     assert f"/dev/disk{stranger['disk']}" == disk.node
@@ -236,8 +241,7 @@ def test_a_reused_device_number_is_never_detached(mac, door, volume):
     assert [image["pid"] for image in mac.images()] == [stranger["pid"]]
 
 
-def test_a_disk_that_lost_its_marker_is_not_taken_away(mac, door):
-    disk = door.ensure(SPEC)
+def test_a_disk_that_lost_its_marker_is_not_taken_away(mac, door, disk):
     (target(mac) / MARKER_NAME).unlink()
     with pytest.raises(DiskTaken, match=r"the marker on .* is gone") as caught:
         door.unmount(disk)
@@ -245,8 +249,7 @@ def test_a_disk_that_lost_its_marker_is_not_taken_away(mac, door):
     assert len(mac.images()) == 1
 
 
-def test_a_holder_that_lets_go_by_itself_is_waited_for(mac, door):
-    disk = door.ensure(SPEC)
+def test_a_holder_that_lets_go_by_itself_is_waited_for(mac, door, disk):
     mac.fault("hdiutil.detach", busy=(311, "/…/mds_stores"), times=2)
     mac.fault("diskutil.unmountDisk", busy=(311, "/…/mds_stores"), times=2)
     door.unmount(disk)
@@ -254,8 +257,7 @@ def test_a_holder_that_lets_go_by_itself_is_waited_for(mac, door):
     assert mac.images() == []
 
 
-def test_a_process_that_holds_the_disk_is_named_and_the_disk_stays(mac, door, tmp_path: Path):
-    disk = door.ensure(SPEC)
+def test_a_process_that_holds_the_disk_is_named_and_the_disk_stays(mac, door, disk, tmp_path: Path):
     with subprocess.Popen(["sleep", "30"], cwd=target(mac)) as holder:
         try:
             with pytest.raises(DiskBusy, match=rf"in use by \S*\S \(pid {holder.pid}\)"):
@@ -268,8 +270,7 @@ def test_a_process_that_holds_the_disk_is_named_and_the_disk_stays(mac, door, tm
     assert mac.images() == []
 
 
-def test_a_disk_that_stays_busy_for_nameless_reasons_says_how_to_look(mac, door):
-    disk = door.ensure(SPEC)
+def test_a_disk_that_stays_busy_for_nameless_reasons_says_how_to_look(mac, door, disk):
     mac.fault("hdiutil.detach", busy=(1, "?"), times=None)
     mac.fault("diskutil.unmountDisk", times=None, says="Unmount failed\n")
     with pytest.raises(DiskBusy, match=r"is in use$") as caught:
@@ -277,8 +278,7 @@ def test_a_disk_that_stays_busy_for_nameless_reasons_says_how_to_look(mac, door)
     assert "lsof" in str(caught.value.hint)
 
 
-def test_force_takes_a_held_disk_away(mac, door):
-    disk = door.ensure(SPEC)
+def test_force_takes_a_held_disk_away(mac, door, disk):
     with subprocess.Popen(["sleep", "30"], cwd=target(mac)) as holder:
         try:
             mac.fault("hdiutil.detach", busy=(holder.pid, "/bin/sleep"))  # also -force can fail
@@ -294,7 +294,7 @@ def test_force_takes_a_held_disk_away(mac, door):
         (DiskSpec("/Users/opta/disk", 64, 0), "under /Volumes only, not at /Users/opta/disk"),
         (DiskSpec("/Volumes", 64, 0), "under /Volumes only"),
         (DiskSpec("/Volumes/a/b", 64, 0), "under /Volumes only"),
-        (DiskSpec("/Volumes/OptaBuilds", 64, 0, DiskKind.TMPFS), "no RAM disk of the kind tmpfs"),
+        (DiskSpec("/Volumes/OptaBuilds", 64, 0, DiskKind.TMPFS), '"tmpfs" is not for macOS'),
     ],
 )
 def test_a_wish_that_macos_cannot_grant_is_refused(door, spec: DiskSpec, said: str):

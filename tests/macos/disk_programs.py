@@ -6,10 +6,10 @@ Each takes its arguments and returns exit code, stdout and stderr, worded as mac
 from __future__ import annotations
 
 import os
-import re
 
 from tests.macos.images import disk_name, entities, image_of, plist
-from tests.macos.world import Busy, World
+from tests.macos.mounts import Busy
+from tests.macos.world import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def mdutil(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
 
 
 def _attach(world: World, argv: list[str]) -> Answer:
-    sectors = re.fullmatch(r"ram://(\d+)", argv[-1])
-    if not sectors:
+    sectors = argv[-1].removeprefix("ram://")
+    if not sectors.isdigit():
         return 1, "", "hdiutil: attach failed - No such file or directory\n"
     with world.changing() as state:
-        image = world.attach(state, argv[-1], int(sectors[1]), os.getuid())
+        image = world.attach(state, argv[-1], int(sectors), os.getuid())
     return 0, f"/dev/disk{image['disk']:<11}\t{'':31}\t\n", ""
 
 

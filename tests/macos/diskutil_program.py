@@ -6,11 +6,11 @@ Names of what it makes come on lines of their own; what it says to a plain direc
 from __future__ import annotations
 
 import os
-import re
 
 from tests.macos.disk_programs import hdiutil
 from tests.macos.images import VOLUME_HINT, disk_name, entities, image_of, plist, volume_of
-from tests.macos.world import Busy, World
+from tests.macos.mounts import Busy
+from tests.macos.world import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,10 +81,10 @@ def _add_volume(world: World, argv: list[str]) -> Answer:
 
 def _create_both(world: World, argv: list[str]) -> Answer:
     code, made, error = _create_container(world, argv[:1])
-    found = re.search(r"operation: (\w+)", made)
-    if not found:
+    if code:
         return code, made, error
-    code, added, error = _add_volume(world, [found[1], "APFS", argv[1]])
+    container = made.partition("operation: ")[2].split()[0]
+    code, added, error = _add_volume(world, [container, "APFS", argv[1]])
     return code, made + added, error
 
 

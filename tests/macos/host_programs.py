@@ -52,7 +52,7 @@ def vm_stat(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
     size = state["sysctls"]["hw.pagesize"]
     lines = [f"Mach Virtual Memory Statistics: (page size of {size} bytes)"]
     for name, pages in (VM_PAGES | state["vm_pages"]).items():
-        lines.append(f"{name + ':':<38}{pages:>13}.")
+        lines.append(f"{name + ':':<30}{pages:>17}.")
     return 0, "\n".join(lines) + "\n", ""
 
 

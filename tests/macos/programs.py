@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
 
 from tests.macos import disk_programs, diskutil_program, host_programs
-from tests.macos.world import World
+from tests.macos.world import World, load, save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ Answer = tuple[int, str, str]
 
 
 def main(program: str) -> int:
-    world = World(Path(os.environ["FORGE_SIM_MACOS"]))
+    world = World(os.environ["FORGE_SIM_MACOS"])
     argv = sys.argv[1:]
     name = ".".join([program, *_verb(argv)])
     world.log_call(name, argv)
@@ -70,20 +68,18 @@ def _perform(world: World, program: str, argv: list[str], fault: dict[str, Any])
 
 def _run_in_helper(world: World, program: str, argv: list[str], fault: dict[str, Any]) -> Answer:
     """Let a detached process do the work, late, whatever becomes of us, who wait for it."""
-    answer_path = world.home / f"answer-{os.getpid()}.json"
+    answer_path = f"{world.home}/answer-{os.getpid()}"
     if _fork_detached():
-        while not answer_path.exists() and not world.is_closed:
+        while not os.path.exists(answer_path) and not world.is_closed:
             world.sleep(0.02)
         if world.is_closed:
             return 1, "", ""
-        code, out, err = json.loads(answer_path.read_text())
+        code, out, err = load(answer_path)
         return code, out, err
     _close_streams()
     fault = fault | {"late_s": None, "delay_s": fault["late_s"]}
     answer = _run(world, program, argv, fault)
-    draft = answer_path.with_suffix(".draft")
-    draft.write_text(json.dumps(answer))
-    draft.replace(answer_path)
+    save(answer_path, answer)
     os._exit(0)
 
 

@@ -18,7 +18,6 @@ unmounts      with busy: the volumes are unmounted, and only the eject is refuse
 hides_images  `hdiutil info` lists nothing
 """
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.macos.programs import PROGRAMS
-from tests.macos.world import DEFAULT_SYSCTLS, World
+from tests.macos.world import DEFAULT_SYSCTLS, World, load, save
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAUNCHER = """#!{python} -IS
@@ -46,8 +45,9 @@ class SimulatedMac:
     def __init__(self, parent: Path) -> None:
         self.home = parent / "simulated-mac"
         self.home.mkdir()
-        self.world = World(self.home)
-        self.world.volumes_root.mkdir()
+        self.world = World(str(self.home))
+        self.volumes_root.mkdir()
+        self._faults = str(self.home / "faults")
         self.world.write(
             {
                 "images": [],
@@ -58,8 +58,8 @@ class SimulatedMac:
                 "services": {},
             }
         )
-        (self.home / "faults.json").write_text("[]")
-        (self.home / "calls.jsonl").touch()
+        self.clear_faults()
+        (self.home / "calls").touch()
         bin_dir = self.home / "bin"
         bin_dir.mkdir()
         for program in PROGRAMS:
@@ -90,7 +90,7 @@ class SimulatedMac:
     @property
     def volumes_root(self) -> Path:
         """The directory that stands for /Volumes."""
-        return self.world.volumes_root
+        return Path(self.world.volumes_root)
 
     def close(self) -> None:
         """Unmount everything; programs that are still running do nothing more."""
@@ -116,13 +116,12 @@ class SimulatedMac:
         fault: dict[str, Any] = dict(locals())
         del fault["self"]
         with self.world.locked("faults"):
-            path = self.home / "faults.json"
-            path.write_text(json.dumps([*json.loads(path.read_text()), fault]))
+            save(self._faults, [*load(self._faults), fault])
 
     def clear_faults(self) -> None:
         """Let everything work again."""
         with self.world.locked("faults"):
-            (self.home / "faults.json").write_text("[]")
+            save(self._faults, [])
 
     def images(self) -> list[dict[str, Any]]:
         """List what is attached: path, sectors, uid, pid, disk, container, volumes."""
@@ -130,9 +129,7 @@ class SimulatedMac:
 
     def calls(self, name: str = "") -> list[list[str]]:
         """List the arguments of all calls so far whose name begins with `name`."""
-        lines = (self.home / "calls.jsonl").read_text().splitlines()
-        calls = [json.loads(line) for line in lines]
-        return [call["argv"] for call in calls if call["name"].startswith(name)]
+        return [argv for called, argv in self.world.calls() if called.startswith(name)]
 
     def set_sysctl(self, name: str, value: str) -> None:
         """Let sysctl answer `value`."""

@@ -3,26 +3,28 @@
 It lives in one directory (`FORGE_SIM_MACOS`) and is changed under a lock by short-lived programs,
 as the real thing is. A volume is a tmpfs of the right size where the kernel lets us mount one, and
 a plain directory elsewhere.
+
+The programs start hundreds of times in a test run, so this module and they import next to nothing:
+json and pathlib would more than double the time of each start.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import json
+import marshal
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
+
+from tests.macos import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
     from typing import Any
 
 SECTOR = 512
 FIRST_FREE_DISK = 4  # disk0 to disk3 are the SSD and its containers
-MS_BIND, MNT_DETACH = 4096, 2
 DEFAULT_SYSCTLS = {
     "hw.memsize": "274877906944",
     "hw.pagesize": "16384",
@@ -44,53 +46,73 @@ DEFAULT_SYSCTLS = {
 }
 
 
-class Busy(Exception):
-    """Something holds the volume: `pid` runs `program`."""
+class Locked:
+    """Holds an flock on a file for a block."""
 
-    def __init__(self, pid: int, program: str) -> None:
-        super().__init__(f"{program} ({pid})")
-        self.pid = pid
-        self.program = program
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+
+
+class Changing(Locked):
+    """Gives the state to change for a block; it is kept when the block ends well."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(f"{world.home}/world.lock")
+        self._world = world
+
+    def __enter__(self) -> dict[str, Any]:  # type: ignore[override]
+        super().__enter__()
+        if self._world.is_closed:
+            raise SystemExit(1)
+        self._state = self._world.read()
+        return self._state
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._world.write(self._state)
+        super().__exit__(kind, error, trace)
 
 
 class World:
-    """Reads and writes the simulated machine; `locked` gives the right to change it."""
+    """Reads and writes the simulated machine; `changing` gives the right to change it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: str) -> None:
         self.home = home
-
-    @property
-    def volumes_root(self) -> Path:
-        return self.home / "Volumes"
+        self.volumes_root = f"{home}/Volumes"
 
     @property
     def is_closed(self) -> bool:
-        return (self.home / "closed").exists()
+        return os.path.exists(f"{self.home}/closed")
 
-    @contextlib.contextmanager
-    def locked(self, name: str = "world") -> Iterator[None]:
-        with (self.home / f"{name}.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def locked(self, name: str = "world") -> Locked:
+        return Locked(f"{self.home}/{name}.lock")
 
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[dict[str, Any]]:
-        """Give the state to change; it is kept when the block ends well."""
-        with self.locked():
-            if self.is_closed:
-                raise SystemExit(1)
-            state = self.read()
-            yield state
-            self.write(state)
+    def changing(self) -> Changing:
+        return Changing(self)
 
     def read(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads((self.home / "state.json").read_text())
+        state: dict[str, Any] = load(f"{self.home}/state")
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        draft = self.home / f"state.{os.getpid()}"
-        draft.write_text(json.dumps(state))
-        draft.replace(self.home / "state.json")
+        save(f"{self.home}/state", state)
 
     def sleep(self, duration_s: float) -> None:
         """Sleep, but not beyond the end of the simulation."""
@@ -99,21 +121,30 @@ class World:
             time.sleep(min(left, 0.05))
 
     def log_call(self, name: str, argv: list[str]) -> None:
-        line = json.dumps({"name": name, "argv": argv, "pid": os.getpid()}) + "\n"
-        with (self.home / "calls.jsonl").open("a") as file:
-            file.write(line)
+        with open(f"{self.home}/calls", "ab", buffering=0) as file:
+            file.write(marshal.dumps((name, argv)))
+
+    def calls(self) -> list[tuple[str, list[str]]]:
+        """Return name and arguments of all calls so far."""
+        found: list[tuple[str, list[str]]] = []
+        with open(f"{self.home}/calls", "rb") as file:
+            while True:
+                try:
+                    found.append(marshal.load(file))
+                except EOFError:
+                    return found
 
     def take_fault(self, name: str) -> dict[str, Any]:
         """Return the fault that this call meets, and use up one of its times."""
+        path = f"{self.home}/faults"
         with self.locked("faults"):
-            path = self.home / "faults.json"
-            faults: list[dict[str, Any]] = json.loads(path.read_text())
+            faults: list[dict[str, Any]] = load(path)
             for fault in faults:
                 if fault["name"] != name or fault["times"] == 0:
                     continue
                 if fault["times"] is not None:
                     fault["times"] -= 1
-                path.write_text(json.dumps(faults))
+                    save(path, faults)
                 return fault
         return {}
 
@@ -140,16 +171,16 @@ class World:
         return int(image["container"])
 
     def add_volume(self, state: dict[str, Any], image: dict[str, Any], name: str) -> dict[str, Any]:
-        backing = self.home / "backing" / str(state["serial"])
+        backing = f"{self.home}/backing/{state['serial']}"
         state["serial"] += 1
-        backing.mkdir(parents=True)
+        os.makedirs(backing)
         options = f"size={image['sectors'] * SECTOR},mode=0755"
         number = len(image["volumes"]) + 1
         volume = {
             "device": f"disk{image['container']}s{number}",
             "name": name,
-            "backing": str(backing),
-            "real": _mount("tmpfs", backing, "tmpfs", 0, options),
+            "backing": backing,
+            "real": mounts.mount("tmpfs", backing, "tmpfs", 0, options),
             "mount_point": None,
         }
         image["volumes"].append(volume)
@@ -161,43 +192,43 @@ class World:
             return str(volume["mount_point"])
         place = self._free_place(volume["name"])
         if volume["real"]:
-            place.mkdir()
-            if not _mount(volume["backing"], place, None, MS_BIND, None):
-                raise OSError(errno.EIO, "bind mount failed", str(place))
+            os.mkdir(place)
+            if not mounts.mount(volume["backing"], place, None, mounts.MS_BIND, None):
+                raise OSError(errno.EIO, "bind mount failed", place)
         else:
-            Path(volume["backing"]).rename(place)
-        volume["mount_point"] = str(place)
-        return str(place)
+            os.rename(volume["backing"], place)
+        volume["mount_point"] = place
+        return place
 
     def rename(self, volume: dict[str, Any], name: str) -> None:
         """Rename; the mount point moves along, busy or not."""
         volume["name"] = name
         if not volume["mount_point"]:
             return
-        old, new = Path(volume["mount_point"]), self._free_place(name)
+        old, new = volume["mount_point"], self._free_place(name)
         if volume["real"]:
-            new.mkdir()
-            _mount(volume["backing"], new, None, MS_BIND, None)
-            _unmount(old, force=True)
-            old.rmdir()
+            os.mkdir(new)
+            mounts.mount(volume["backing"], new, None, mounts.MS_BIND, None)
+            mounts.unmount(old, force=True)
+            os.rmdir(old)
         else:
-            old.rename(new)
-        volume["mount_point"] = str(new)
+            os.rename(old, new)
+        volume["mount_point"] = new
 
     def unmount(self, volume: dict[str, Any], *, force: bool) -> None:
         """Unmount, or raise Busy with the first holder."""
         if not volume["mount_point"]:
             return
-        place = Path(volume["mount_point"])
+        place = volume["mount_point"]
         if volume["real"]:
-            if not _unmount(place, force=force):
-                raise holder_of(place) or Busy(0, "kernel")
-            place.rmdir()
+            if not mounts.unmount(place, force=force):
+                raise mounts.holder_of(place) or mounts.Busy(0, "kernel")
+            os.rmdir(place)
         else:
-            busy = None if force else holder_of(place)
+            busy = None if force else mounts.holder_of(place)
             if busy:
                 raise busy
-            place.rename(volume["backing"])
+            os.rename(place, volume["backing"])
         volume["mount_point"] = None
 
     def detach(self, state: dict[str, Any], image: dict[str, Any], *, force: bool) -> None:
@@ -211,14 +242,14 @@ class World:
     def close(self) -> None:
         """End the simulation: no program changes anything any more, and nothing stays mounted."""
         with self.locked():
-            (self.home / "closed").touch()
-            for place in reversed(_mounts_under(self.home)):
-                _unmount(place, force=True)
+            save(f"{self.home}/closed", True)
+            for place in reversed(mounts.mounts_under(self.home)):
+                mounts.unmount(place, force=True)
 
     def _discard(self, volume: dict[str, Any]) -> None:
-        backing = Path(volume["backing"])
+        backing = volume["backing"]
         if volume["real"]:
-            _unmount(backing, force=True)
+            mounts.unmount(backing, force=True)
         import shutil  # here, because most programs never delete
 
         shutil.rmtree(backing, ignore_errors=True)
@@ -228,51 +259,22 @@ class World:
         used |= {image["container"] for image in state["images"]}
         return next(n for n in range(FIRST_FREE_DISK, 1000) if n not in used)
 
-    def _free_place(self, name: str) -> Path:
-        place, number = self.volumes_root / name, 0
+    def _free_place(self, name: str) -> str:
+        place, number = f"{self.volumes_root}/{name}", 0
         while os.path.lexists(place):
             number += 1
-            place = self.volumes_root / f"{name} {number}"
+            place = f"{self.volumes_root}/{name} {number}"
         return place
 
 
-def holder_of(place: Path) -> Busy | None:
-    """Return a process that has its working directory or an open file under `place`."""
-    root = f"{place}/"
-    for process in Path("/proc").glob("[0-9]*"):
-        links = [process / "cwd"]
-        with contextlib.suppress(OSError):
-            links += list((process / "fd").iterdir())
-        for link in links:
-            with contextlib.suppress(OSError):
-                if f"{link.readlink()}/".startswith(root):
-                    return Busy(int(process.name), str((process / "exe").readlink()))
-    return None
+def load(path: str) -> Any:
+    with open(path, "rb") as file:
+        return marshal.load(file)
 
 
-def _mounts_under(home: Path) -> list[Path]:
-    try:
-        lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    except OSError:
-        return []
-    places = (line.split()[4].replace("\\040", " ") for line in lines)
-    return [Path(place) for place in places if place.startswith(f"{home}/")]
-
-
-def _libc() -> Any:
-    import ctypes  # here, because most programs never mount
-
-    return ctypes.CDLL(None)
-
-
-def _mount(source: str, target: Path, kind: str | None, flags: int, data: str | None) -> bool:
-    if os.geteuid() != 0 or not Path("/proc/self/mountinfo").exists():
-        return False
-    texts = [None if text is None else os.fsencode(text) for text in (source, kind, data)]
-    source_raw, kind_raw, data_raw = texts
-    mount = _libc().mount
-    return bool(mount(source_raw, os.fsencode(target), kind_raw, flags, data_raw) == 0)
-
-
-def _unmount(target: Path, *, force: bool) -> bool:
-    return bool(_libc().umount2(os.fsencode(target), MNT_DETACH if force else 0) == 0)
+def save(path: str, value: Any) -> None:
+    """Write in one step: a reader that takes no lock sees all of it or the one before."""
+    draft = f"{path}.{os.getpid()}"
+    with open(draft, "wb") as file:
+        marshal.dump(value, file)
+    os.replace(draft, path)

@@ -1,0 +1,24 @@
+"""`forge completion`: the script by which a shell completes forge's command lines."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from forge.cli.commands import examples, root
+from forge.cli.main import COMPLETE_VARIABLE
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    epilog=examples(
+        'eval "$(forge completion bash)"     in ~/.bashrc; needs bash 4.4 or newer',
+        'eval "$(forge completion zsh)"      in ~/.zshrc, behind compinit',
+        "forge completion fish > ~/.config/fish/completions/forge.fish",
+    )
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell."""
+    kind = get_completion_class(shell)
+    assert kind, "click knows these shells"
+    click.echo(kind(root, {}, "forge", COMPLETE_VARIABLE).source())

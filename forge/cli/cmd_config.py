@@ -1,0 +1,133 @@
+"""`forge config`: what is set, what holds, and a file to begin with."""
+
+import os
+from pathlib import Path
+
+import click
+
+from forge import paths
+from forge.cli.commands import Call, Group, examples, json_option, pass_call
+from forge.cli.config_file import rows, write_config
+from forge.cli.questions import ask_status, say
+from forge.cli.render import plain, print_json, print_lines, settings_view
+from forge.config import Config, load
+from forge.core.memory_map import REFERENCE_ROWS, propose
+from forge.core.units import plural
+from forge.errors import ConfigInvalid, ForgeError
+
+
+@click.group(
+    cls=Group,
+    epilog=examples("forge config show", "forge config init", "forge config check"),
+)
+def config() -> None:
+    """Show, check or begin the configuration file, forge.toml.
+
+    All settings are optional; so is the file. The daemon reads it again whenever it changes.
+    """
+
+
+@config.command(epilog=examples("forge config show", "forge config show --json"))
+@json_option
+@pass_call
+def show(call: Call) -> None:
+    """Show every setting, with the value in force.
+
+    And where it comes from. `file`: forge.toml sets it. `default`: nobody does. `computed`: from
+    the machine; the value is the running daemon's, and `auto` when none runs.
+    """
+    file = Path(paths.config_file(call.env))
+    settings = rows(load(file), _computed(call, file))
+    if call.as_json:
+        print_json({"file": str(file), "exists": file.exists(), "settings": settings})
+        return
+    print_lines(settings_view((one["key"], _shown(one["value"]), one["from"]) for one in settings))
+
+
+@config.command(epilog=examples("forge config path", '$EDITOR "$(forge config path)"'))
+@pass_call
+def path(call: Call) -> None:
+    """Print where forge.toml is looked for. It need not exist."""
+    click.echo(os.fsencode(paths.config_file(call.env)))
+
+
+@config.command(epilog=examples("forge config check", "forge config check ./forge.toml"))
+@click.argument("file", metavar="[FILE]", required=False)
+@pass_call
+def check(call: Call, file: str | None) -> None:
+    """Check forge.toml, or FILE.
+
+    One line says what is wrong, and the exit code is 78. The daemon checks the file by itself when
+    it changes, and keeps what held before when it is wrong.
+    """
+    place = Path(file or paths.config_file(call.env))
+    if not place.exists():
+        if file:
+            raise ConfigInvalid(f"{file}: there is no such file")
+        click.echo(f"{plain(place)}: there is none, so every setting has its default")
+        return
+    cfg = load(place)
+    _check_memory_map(call, cfg, place)
+    click.echo(f"{plain(place)}: {plural(len(cfg.values), 'setting')}, all right")
+
+
+@config.command(epilog=examples("forge config init", "forge config init --force"))
+@click.option("--force", is_flag=True, help="Replace a file that is there; a copy of it is kept.")
+@pass_call
+def init(call: Call, force: bool) -> None:
+    """Write a forge.toml that names every setting and changes none.
+
+    All settings in it are comments. A file that is there is left alone without --force, and kept
+    beside the new one with it.
+    """
+    file = paths.config_file(call.env)
+    kept = write_config(file, force=force)
+    if kept:
+        say(f"the file that was there is kept as {kept}")
+    click.echo(f"written: {plain(file)}")
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _computed(call: Call, file: Path) -> dict[str, object]:
+    """Return what the running daemon has computed, when it reads the same file as we do."""
+    try:
+        report = ask_status(call)
+    except ForgeError:
+        return {}
+    finally:
+        call.failure_fields = {}
+    theirs = report.get("config_file")
+    if theirs != (str(file) if file.exists() else None):
+        say(f"the daemon reads {theirs or 'no file'}; computed values are left out")
+        return {}
+    disk, memory_map = report["disk"], report["memory_map"]
+    found: dict[str, object] = {
+        "host.memory": memory_map["total_mib"],
+        "host.cores": report["cores"],
+        "disk.kind": disk["kind"],
+        "disk.size": disk["wanted_mib"],
+        "disk.mount_point": disk["mount_point"],
+        "disk.inodes": disk["total_files"] or None,
+    }
+    found |= {f"memory_map.{row['key']}": row["size_mib"] for row in memory_map["rows"]}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _check_memory_map(call: Call, cfg: Config, place: Path) -> None:
+    """Check that the rows fit the memory: the one that is set, or the one the daemon measured."""
+    total_mib = cfg["host.memory"]
+    if total_mib is None:
+        try:
+            total_mib = ask_status(call)["memory_map"]["total_mib"]
+        except ForgeError:
+            return
+    wanted = {row.key: cfg[f"memory_map.{row.key}"] for row in REFERENCE_ROWS
+              if row.key != "ram_disk"}  # fmt: skip
+    wanted["ram_disk"] = cfg["disk.size"]
+    try:
+        propose(total_mib, {key: size for key, size in wanted.items() if size is not None})
+    except ValueError as error:
+        raise ConfigInvalid(f"{place}: {error}") from None

@@ -1,0 +1,85 @@
+"""`forge target`: where a project is built, and which target dirs there are."""
+
+import os
+import sys
+
+import click
+
+from forge.cli.commands import Call, Group, examples, json_option, pass_call
+from forge.cli.questions import ask, ask_status
+from forge.cli.render import print_json, print_lines, target_dirs_view
+from forge.client.build import CwdGone
+from forge.core import wire
+from forge.errors import ForgeError
+
+
+class NotRedirected(ForgeError):
+    """A project that is not built on the RAM disk has no target dir there."""
+
+    slug = "not-redirected"
+    exit_code = os.EX_NOINPUT
+
+
+@click.group(
+    cls=Group,
+    epilog=examples("forge target path", 'ls "$(forge target path)/debug"', "forge target list"),
+)
+def target() -> None:
+    """Show where projects are built."""
+
+
+@target.command(
+    epilog=examples("forge target path", "forge target path ~/src/ripgrep"),
+)
+@click.argument(
+    "directory", metavar="[DIR]", default=".", type=click.Path(exists=True, file_okay=False)
+)
+@json_option
+@pass_call
+def path(call: Call, directory: str) -> None:
+    """Print the target dir of a project.
+
+    It is the project in DIR, by default the one here.
+
+    Only the path goes to stdout. When `forge build` would not build on the RAM disk there, nothing
+    does, the reason goes to stderr and the exit code is 66.
+    """
+    try:
+        place = os.path.abspath(directory)
+    except OSError as error:
+        raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
+    reply = ask(
+        call,
+        {
+            "type": "resolve",
+            "cwd": place,
+            "argv": ["build"],
+            "env": {name: call.env[name] for name in wire.ENV_SENT if name in call.env},
+        },
+        start=True,
+    )
+    if call.as_json:
+        print_json({name: reply.get(name) for name in ("root", "target_dir", "redirected", "why")})
+        return
+    if not reply.get("redirected") or not reply.get("target_dir"):
+        raise NotRedirected(
+            f"{reply.get('root') or place} is not built on the RAM disk: {reply.get('why')}",
+            hint="`forge build` there builds where cargo would",
+        )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(reply["target_dir"]) + b"\n")
+
+
+@target.command("list", epilog=examples("forge target list", "forge target list --json"))
+@json_option
+@pass_call
+def list_(call: Call) -> None:
+    """List the target dirs on the RAM disk.
+
+    The one used last comes first. Never starts a daemon.
+    """
+    target_dirs = ask_status(call)["target_dirs"]
+    if call.as_json:
+        print_json(target_dirs)
+    else:
+        print_lines(target_dirs_view(target_dirs, paths=True))

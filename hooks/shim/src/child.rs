@@ -1,0 +1,112 @@
+//! A child that we stand before: it is waited for, signals are passed on to it, and meanwhile the
+//! connection to the daemon is served.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::time::Instant;
+
+use crate::sys::{self, Env, PollFd, Signals, Status, Usage};
+
+/// How a child ended and what it took.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    pub status: Status,
+    pub usage: Usage,
+    pub wall_s: f64,
+}
+
+pub struct Child {
+    pub pid: i32,
+    own_group: bool,
+    started: Instant,
+}
+
+/// Who has something to do while the child runs.
+pub trait Attendant {
+    /// A descriptor to watch.
+    fn fd(&self) -> Option<i32> {
+        None
+    }
+    /// When to be called at the latest.
+    fn due_at(&self) -> Option<Instant> {
+        None
+    }
+    /// Something can be read, or the time has come.
+    fn attend(&mut self, _child: &Child) {}
+}
+
+/// Nothing to do but wait.
+pub struct Idle;
+
+impl Attendant for Idle {}
+
+impl Child {
+    pub fn start(
+        signals: &Signals,
+        program: &OsStr,
+        args: &[OsString],
+        env: &Env,
+        own_group: bool,
+    ) -> io::Result<Child> {
+        signals.child_exists(false);
+        let pid = sys::spawn(program, args, env, own_group)?;
+        signals.child_exists(true);
+        Ok(Child {
+            pid,
+            own_group,
+            started: Instant::now(),
+        })
+    }
+
+    /// Signal the child, or the whole group that it leads.
+    pub fn signal(&self, sig: i32) {
+        sys::send_signal(if self.own_group { -self.pid } else { self.pid }, sig);
+    }
+
+    /// Wait for the end of the child.
+    pub fn attend(&self, signals: &Signals, attendant: &mut dyn Attendant) -> Ended {
+        loop {
+            if let Some((status, usage)) = sys::wait(self.pid, false) {
+                return Ended {
+                    status,
+                    usage,
+                    wall_s: self.started.elapsed().as_secs_f64(),
+                };
+            }
+            let mut fds = [
+                PollFd {
+                    fd: signals.fd(),
+                    events: sys::POLLIN,
+                    revents: 0,
+                },
+                PollFd {
+                    fd: attendant.fd().unwrap_or(-1),
+                    events: sys::POLLIN,
+                    revents: 0,
+                },
+            ];
+            let due_at = attendant.due_at();
+            sys::wait_ready(&mut fds, due_at);
+            for arrival in signals.arrived() {
+                self.pass_on(signals, arrival);
+            }
+            if fds[1].revents != 0 || due_at.is_some_and(|at| Instant::now() >= at) {
+                attendant.attend(self);
+            }
+        }
+    }
+
+    /// Give the child what it did not get itself: the kernel signals whole process groups.
+    fn pass_on(&self, signals: &Signals, arrival: sys::Arrival) {
+        let missed = self.own_group || !arrival.by_kernel;
+        if arrival.signal == sys::SIGCHLD {
+            return;
+        }
+        if missed {
+            self.signal(arrival.signal);
+        }
+        if arrival.signal == sys::SIGTSTP {
+            signals.stop_self();
+        }
+    }
+}

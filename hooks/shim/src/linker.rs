@@ -1,0 +1,333 @@
+//! The linker gate: a link starts when its memory is granted.
+//!
+//! It runs the real linker in a process group of its own, so that a link can be ended and run
+//! again under memory pressure while rustc and cargo know of nothing. Without a daemon it does not
+//! open wide: one link at a time for each user.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::alone::become_program;
+use crate::child::{Attendant, Child, Ended};
+use crate::lease;
+use crate::message::{self, Message};
+use crate::paths;
+use crate::peer::{Look, Peer, PATIENCE};
+use crate::places;
+use crate::response;
+use crate::sys::{self, Env, Signals};
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(600);
+const LOCK_INTERVAL: Duration = Duration::from_millis(25);
+const CANCEL_GRACE: Duration = Duration::from_millis(200);
+const PARTING_PATIENCE: Duration = Duration::from_millis(100);
+
+pub fn run(called: &OsStr, args: &[OsString]) -> ! {
+    let Some(real) = real_linker(called) else {
+        // Called by a name that is not ours, in a way that is not ours: be that program.
+        let name = sys::os_string(paths::basename(called.as_bytes()));
+        cannot_run(&name, &become_program(&name, args))
+    };
+    let Some(program) = paths::resolve(&real) else {
+        cannot_run(&real, &std::io::Error::from_raw_os_error(sys::ENOENT))
+    };
+    let words = response::expand(args);
+    let kind = Kind::of(&real, &words);
+    let mut args = args.to_vec();
+    args.extend(kind.stay_in_one_process(&real, &words));
+    let permit = Permit::get(request(&program, kind, &words));
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(_) => cannot_run(&real, &sys::exec(&program, &args, &Env::current())),
+    };
+    link(&signals, &program, &args, permit)
+}
+
+/// What rustc would have run, when it is rustc that runs us in its place.
+fn real_linker(called: &OsStr) -> Option<OsString> {
+    let real = sys::var("FORGE_LINKER")?;
+    let directory = sys::var("FORGE_LINKER_DIR")?;
+    Path::new(called).starts_with(directory).then_some(real)
+}
+
+/// A linker that does not start: the words and the code of a shell.
+fn cannot_run(program: &OsStr, error: &std::io::Error) -> ! {
+    eprintln!("{}: {error}", program.to_string_lossy());
+    sys::exit(if error.raw_os_error() == Some(sys::ENOENT) {
+        127
+    } else {
+        126
+    })
+}
+
+fn request(program: &OsStr, kind: Kind, words: &[OsString]) -> Message {
+    let files = response::files(words);
+    let bytes = |name: &str| sys::var(name);
+    let (build, crate_name, target) = (
+        bytes("FORGE_BUILD"),
+        bytes("FORGE_UNIT_CRATE"),
+        bytes("FORGE_UNIT_TARGET"),
+    );
+    Message::first("link")
+        .text("build", build.as_deref().unwrap_or_default().as_bytes())
+        .integer("pid", i64::from(sys::pid()))
+        .text_or_null("crate", crate_name.as_ref().map(|name| name.as_bytes()))
+        .text_or_null("output", files.output.as_ref().map(|path| path.as_bytes()))
+        .integer("inputs", files.inputs)
+        .integer("input_bytes", files.input_bytes)
+        .text("linker", program.as_bytes())
+        .text("linker_kind", kind.name().as_bytes())
+        .text_or_null("target", target.as_ref().map(|target| target.as_bytes()))
+}
+
+/// What allows the link to run: the daemon's word, or the one lock of this user.
+enum Permit {
+    Lease(Peer),
+    Lock { _held: Option<File> },
+}
+
+impl Permit {
+    fn get(request: Message) -> Permit {
+        let leased =
+            sys::var("FORGE_SOCKET").and_then(|socket| lease::ask(Path::new(&socket), request));
+        leased.map_or_else(Permit::alone, Permit::Lease)
+    }
+
+    fn alone() -> Permit {
+        let path = places::state_dir_of_gate().map(|state| state.join("link.lock"));
+        Permit::Lock {
+            _held: path.and_then(|path| only_one(&path)),
+        }
+    }
+}
+
+/// Wait for the lock; None when it cannot be had, and the link must run all the same.
+fn only_one(path: &PathBuf) -> Option<File> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .ok()?;
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    while !sys::try_lock(lock.as_raw_fd()) {
+        if Instant::now() >= deadline {
+            return None;
+        }
+        std::thread::sleep(LOCK_INTERVAL);
+    }
+    Some(lock)
+}
+
+fn link(signals: &Signals, program: &OsStr, args: &[OsString], mut permit: Permit) -> ! {
+    let env = Env::current();
+    loop {
+        let child = match Child::start(signals, program, args, &env, true) {
+            Ok(child) => child,
+            Err(error) => cannot_run(program, &error),
+        };
+        let mut link = Link {
+            permit,
+            cancelled: None,
+        };
+        let ended = child.attend(signals, &mut link);
+        permit = link.permit;
+        let was_cancelled = link.cancelled.is_some() && ended.status.signal().is_some();
+        if !was_cancelled {
+            if let Permit::Lease(peer) = &mut permit {
+                lease::close(
+                    peer,
+                    Message::new("link_ended").outcome(&ended).usage(&ended),
+                );
+            }
+            sys::end_like(ended.status)
+        }
+        child.signal(sys::SIGKILL); // whoever is left of its group
+        permit = again(signals, permit, &ended);
+    }
+}
+
+/// Report the cancelled link and wait until it may run again.
+fn again(signals: &Signals, permit: Permit, ended: &Ended) -> Permit {
+    let Permit::Lease(mut peer) = permit else {
+        return permit;
+    };
+    lease::close(&mut peer, Message::new("cancelled").usage(ended));
+    let granted = loop {
+        // Signals are ours now: nobody else is there to be ended by them.
+        if let Some(fatal) = signals
+            .arrived()
+            .into_iter()
+            .find(|one| is_fatal(one.signal))
+        {
+            sys::end_like(sys::Status(fatal.signal));
+        }
+        match peer.next_or_signal(signals.fd(), Instant::now() + PATIENCE) {
+            Ok(Some(kind)) if kind == b"go" => break true,
+            Ok(Some(kind)) if kind == b"wait" => {}
+            Ok(None) => {}
+            _ => break false,
+        }
+    };
+    if granted {
+        Permit::Lease(peer)
+    } else {
+        Permit::alone()
+    }
+}
+
+fn is_fatal(sig: i32) -> bool {
+    [sys::SIGINT, sys::SIGQUIT, sys::SIGTERM, sys::SIGHUP].contains(&sig)
+}
+
+/// A running link's side of the connection.
+struct Link {
+    permit: Permit,
+    /// When asking becomes ending.
+    cancelled: Option<Instant>,
+}
+
+impl Attendant for Link {
+    fn fd(&self) -> Option<i32> {
+        match &self.permit {
+            Permit::Lease(peer) => Some(peer.fd()),
+            Permit::Lock { .. } => None,
+        }
+    }
+
+    fn due_at(&self) -> Option<Instant> {
+        self.cancelled
+    }
+
+    fn attend(&mut self, child: &Child) {
+        if self.cancelled.is_some_and(|at| Instant::now() >= at) {
+            child.signal(sys::SIGKILL);
+            self.cancelled = Some(Instant::now() + CANCEL_GRACE);
+        }
+        while let Permit::Lease(peer) = &mut self.permit {
+            match peer.look() {
+                Look::Nothing => return,
+                Look::Gone => self.permit = Permit::Lock { _held: None }, // it runs already
+                Look::Line(line) => {
+                    let kind = message::read(&line).map(|(kind, _)| kind);
+                    if kind.as_deref() == Some(b"cancel") && self.cancelled.is_none() {
+                        // Asked first: linkers take their temporary files with them.
+                        child.signal(sys::SIGTERM);
+                        child.signal(sys::SIGCONT);
+                        self.cancelled = Some(Instant::now() + CANCEL_GRACE);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Which linker it is, as far as the command line tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Ld,
+    Lld,
+    Mold,
+    Apple,
+    Other,
+}
+
+impl Kind {
+    fn of(real: &OsStr, words: &[OsString]) -> Kind {
+        let chosen = words.iter().rev().find_map(|word| {
+            let word = word.as_bytes();
+            word.strip_prefix(b"-fuse-ld=")
+                .or_else(|| word.strip_prefix(b"--ld-path="))
+        });
+        let name = String::from_utf8_lossy(paths::basename(chosen.unwrap_or(real.as_bytes())));
+        if name.contains("mold") {
+            Kind::Mold
+        } else if name.contains("lld") {
+            Kind::Lld
+        } else if name.contains("gold") || name.contains("wild") {
+            Kind::Other
+        } else if cfg!(target_os = "macos") && !name.contains("gcc") {
+            Kind::Apple
+        } else if is_driver(&name) || name == "ld" || name.ends_with("-ld") || name.contains("bfd")
+        {
+            Kind::Ld
+        } else {
+            Kind::Other
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Ld => "ld",
+            Kind::Lld => "lld",
+            Kind::Mold => "mold",
+            Kind::Apple => "apple",
+            Kind::Other => "other",
+        }
+    }
+
+    /// mold works in a child and leaves early, so that its memory would never be seen.
+    fn stay_in_one_process(self, real: &OsStr, words: &[OsString]) -> Option<OsString> {
+        let stays = words.iter().any(|word| {
+            let word = word.as_bytes();
+            word.ends_with(b"--no-fork") || word.ends_with(b"--fork")
+        });
+        if self != Kind::Mold || stays || cfg!(target_os = "macos") {
+            return None;
+        }
+        let is_mold = String::from_utf8_lossy(paths::basename(real.as_bytes())).contains("mold");
+        Some(OsString::from(if is_mold {
+            "--no-fork"
+        } else {
+            "-Wl,--no-fork"
+        }))
+    }
+}
+
+fn is_driver(name: &str) -> bool {
+    ["cc", "gcc", "c++", "g++", "clang"].iter().any(|driver| {
+        name == *driver
+            || name.ends_with(&format!("-{driver}"))
+            || name.starts_with(&format!("{driver}-"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(real: &str, words: &[&str]) -> (Kind, Option<OsString>) {
+        let words = words.iter().map(OsString::from).collect::<Vec<_>>();
+        let kind = Kind::of(real.as_ref(), &words);
+        (kind, kind.stay_in_one_process(real.as_ref(), &words))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kind_of_linker_is_read_from_the_command_line() {
+        let wl = Some(OsString::from("-Wl,--no-fork"));
+        let direct = Some(OsString::from("--no-fork"));
+        assert_eq!(of("cc", &["-m64"]), (Kind::Ld, None));
+        assert_eq!(of("aarch64-linux-gnu-gcc", &[]), (Kind::Ld, None));
+        assert_eq!(of("clang-18", &["-fuse-ld=lld"]), (Kind::Lld, None));
+        assert_eq!(of("rust-lld", &[]), (Kind::Lld, None));
+        assert_eq!(of("cc", &["-fuse-ld=mold"]), (Kind::Mold, wl.clone()));
+        assert_eq!(of("clang", &["--ld-path=/opt/mold"]), (Kind::Mold, wl));
+        assert_eq!(of("/usr/bin/ld.mold", &[]), (Kind::Mold, direct));
+        assert_eq!(
+            of("cc", &["-fuse-ld=mold", "-Wl,--no-fork"]),
+            (Kind::Mold, None)
+        );
+        // The last one counts, and lld knows no --no-fork.
+        assert_eq!(
+            of("cc", &["-fuse-ld=mold", "-fuse-ld=lld"]),
+            (Kind::Lld, None)
+        );
+        assert_eq!(of("my-linker", &[]), (Kind::Other, None));
+    }
+}

@@ -1,0 +1,197 @@
+//! What a rustc command line compiles. Cases: tests/data/vectors/rustc.json.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::message::Message;
+
+/// One call of rustc, in rustc's own words.
+#[derive(Debug, Default)]
+pub struct Unit {
+    pub crate_name: Vec<u8>,
+    kinds: Vec<Vec<u8>>,
+    emit: Vec<Vec<u8>>,
+    test: bool,
+    opt: Option<Vec<u8>>,
+    debug: Option<Vec<u8>>,
+    lto: Option<Vec<u8>>,
+    codegen_units: Option<i64>,
+    incremental: bool,
+    metadata: Option<Vec<u8>>,
+    pub target: Option<Vec<u8>>,
+    pub linker: Option<Vec<u8>>,
+}
+
+/// Read rustc's arguments; None when it is only asked about itself, not told to compile a crate.
+pub fn parse(args: &[OsString]) -> Option<Unit> {
+    let mut unit = Unit::default();
+    let mut words = args.iter().map(|word| word.as_bytes());
+    while let Some(word) = words.next() {
+        match word {
+            b"-vV" | b"-V" | b"--version" | b"-" | b"-h" | b"--help" => return None,
+            b"--test" => unit.test = true,
+            b"-O" => unit.opt = Some(b"3".to_vec()),
+            b"-g" => unit.debug = Some(b"2".to_vec()),
+            b"-C" | b"--codegen" => unit.codegen(words.next()?),
+            b"--crate-name" | b"--crate-type" | b"--emit" | b"--target" => {
+                unit.option(&word[2..], words.next()?);
+            }
+            _ => unit.joined(word),
+        }
+    }
+    (!unit.crate_name.is_empty() && unit.crate_name != b"___").then_some(unit)
+}
+
+impl Unit {
+    fn joined(&mut self, word: &[u8]) {
+        if let Some(text) = word.strip_prefix(b"--codegen=") {
+            self.codegen(text);
+        } else if let Some(long) = word.strip_prefix(b"--") {
+            let (name, value) = split(long);
+            self.option(name, value.unwrap_or_default());
+        } else if let Some(text) = word.strip_prefix(b"-C") {
+            self.codegen(text);
+        }
+    }
+
+    fn option(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"crate-name" => self.crate_name = value.to_vec(),
+            b"crate-type" => self
+                .kinds
+                .extend(value.split(|b| *b == b',').map(<[u8]>::to_vec)),
+            b"target" => self.target = Some(value.to_vec()),
+            b"emit" => {
+                let kinds = value
+                    .split(|byte| *byte == b',')
+                    .map(|kind| split(kind).0.to_vec());
+                self.emit.extend(kinds);
+            }
+            _ => {}
+        }
+    }
+
+    fn codegen(&mut self, text: &[u8]) {
+        let (name, value) = split(text);
+        let given = || Some(value.unwrap_or_default().to_vec());
+        match name {
+            b"opt-level" => self.opt = given(),
+            b"debuginfo" => self.debug = given(),
+            b"lto" => self.lto = Some(value.unwrap_or(b"fat").to_vec()),
+            b"codegen-units" => self.codegen_units = number(value.unwrap_or_default()),
+            b"incremental" => self.incremental = true,
+            b"metadata" => self.metadata = given(),
+            b"linker" => self.linker = given(),
+            _ => {}
+        }
+    }
+
+    /// Whether rustc runs a linker for it.
+    pub fn links(&self) -> bool {
+        const LINKED: [&[u8]; 4] = [b"bin", b"dylib", b"cdylib", b"proc-macro"];
+        let emits = self.emit.is_empty() || self.emit.iter().any(|kind| kind == b"link");
+        let is_linked = |kind: &Vec<u8>| LINKED.contains(&kind.as_slice());
+        emits && (self.test || self.kinds.is_empty() || self.kinds.iter().any(is_linked))
+    }
+
+    /// The linker that rustc would run; None when that is not known for sure.
+    pub fn real_linker(&self) -> Option<Vec<u8>> {
+        if let Some(given) = &self.linker {
+            return Some(given.clone());
+        }
+        let uses_cc = self.target.as_deref().map_or(true, defaults_to_cc);
+        uses_cc.then(|| b"cc".to_vec())
+    }
+
+    pub fn message(&self, build: &[u8]) -> Message {
+        let test: &[Vec<u8>] = &[b"test".to_vec()];
+        let kinds = if self.test { test } else { &self.kinds };
+        Message::first("unit")
+            .text("build", build)
+            .integer("pid", i64::from(crate::sys::pid()))
+            .text("crate", &self.crate_name)
+            .texts("kinds", kinds.iter().map(Vec::as_slice))
+            .flag("links", self.links())
+            .text("opt", self.opt.as_deref().unwrap_or(b"0"))
+            .text("debug", self.debug.as_deref().unwrap_or(b"0"))
+            .text_or_null("lto", self.lto.as_deref())
+            .integer_or_null("codegen_units", self.codegen_units)
+            .text_or_null("target", self.target.as_deref())
+            .flag("incremental", self.incremental)
+            .texts("emit", self.emit.iter().map(Vec::as_slice))
+            .text_or_null("metadata", self.metadata.as_deref())
+    }
+}
+
+/// Targets for which rustc calls `cc` unless told otherwise. Bare metal, wasm, Windows and Android
+/// are left alone: a wrong guess would break the link.
+fn defaults_to_cc(target: &[u8]) -> bool {
+    let Ok(target) = std::str::from_utf8(target) else {
+        return false;
+    };
+    if target.ends_with(".json") {
+        return false;
+    }
+    let system = target.split_once('-').map_or("", |(_, system)| system);
+    let known = ["unknown-linux-gnu", "unknown-linux-musl", "apple-darwin"];
+    let bsd = [
+        "unknown-freebsd",
+        "unknown-netbsd",
+        "unknown-openbsd",
+        "unknown-dragonfly",
+    ];
+    known.iter().any(|known| system.starts_with(known)) || bsd.contains(&system)
+}
+
+fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match text.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+fn number(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{self, vectors, Value};
+
+    #[test]
+    fn every_recorded_rustc_call_is_read_as_recorded() {
+        let Some(all) = vectors::load("rustc.json") else {
+            return;
+        };
+        for case in vectors::items(&all) {
+            let argv: Vec<OsString> = case
+                .get("argv")
+                .and_then(Value::texts)
+                .unwrap()
+                .iter()
+                .map(|word| crate::sys::os_string(word))
+                .collect();
+            let expected = case.get("unit").unwrap();
+            let Some(unit) = parse(&argv) else {
+                assert_eq!(expected, &Value::Null, "{argv:?}");
+                continue;
+            };
+            let line = unit.message(b"1").line().unwrap();
+            let Some(Value::Object(members)) = json::parse(&line) else {
+                panic!("no object")
+            };
+            let unit_only = members.into_iter().filter(|(name, _)| {
+                !["type", "v", "build", "pid"]
+                    .iter()
+                    .any(|n| n.as_bytes() == name)
+            });
+            let Value::Object(wanted) = expected else {
+                panic!("{argv:?} is a probe: {expected:?}")
+            };
+            assert_eq!(unit_only.collect::<Vec<_>>(), *wanted, "{argv:?}");
+            let linker = case.get("linker").and_then(Value::text).map(<[u8]>::to_vec);
+            assert_eq!(unit.real_linker(), linker, "{argv:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+"""Drives `State` as the daemon would, with doors that answer at once: for tests of policy."""
+
+from typing import Any
+
+from forge.core import actions, events, messages
+from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
+from forge.core.memory_map import propose
+from forge.core.moment import Moment
+from forge.core.settings import Settings
+from forge.core.state import State
+from forge.core.workspace import Workspace
+
+GIB = 1024**3
+SPEC = DiskSpec("/mnt/builds", 6144, 1_000_000)
+DISK = Disk(DiskKind.TMPFS, "/mnt/builds", 6144, device_id=40, token="t")
+EMPTY = DiskUsage(6 * GIB, 0, 6 * GIB, 1_000_000, 1)
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(**{"disk": SPEC, "memory_map": propose(24 * 1024), "cores": 2, **changes})
+
+
+class Driver:
+    """A state, a clock that only moves when told, and all actions that were asked for."""
+
+    def __init__(self, given: Settings | None = None) -> None:
+        self.state = State(given or settings())
+        self.now_s = 1000.0
+        self.done: list[actions.Action] = []
+        self.sent: list[tuple[int, dict[str, Any]]] = []
+
+    def post(self, event: events.Event) -> list[actions.Action]:
+        asked = self.state.step(event, Moment(self.now_s, 1_700_000_000 + self.now_s))
+        self.state.check()
+        self.done += asked
+        self.sent += [
+            (one.conn, dict(one.message)) for one in asked if isinstance(one, actions.Send)
+        ]
+        return asked
+
+    def receive(self, conn: int, message: messages.Message) -> list[actions.Action]:
+        return self.post(events.Received(conn, message))
+
+    def begin(self, conn: int, *argv: str, root: str | None = "/src/app", **fields: Any) -> None:
+        """A launcher asks, and its workspace is found."""
+        env = fields.pop("env", {})
+        workspace = fields.pop("workspace", Workspace(root) if root else None)
+        self.receive(
+            conn,
+            messages.Begin(
+                pid=conn * 100, cwd="/src/app", argv=list(argv or ("build",)), env=env, **fields
+            ),
+        )
+        self.post(events.Resolved(conn, workspace, "" if workspace else "nothing here"))
+
+    def mount(self, usage: DiskUsage = EMPTY) -> None:
+        self.post(events.DiskReady(DISK, usage))
+
+    def make_target_dirs(self) -> None:
+        """Answer all MakeTargetDir that were asked for."""
+        asked = [one for one in self.done if isinstance(one, actions.MakeTargetDir)]
+        self.done = [one for one in self.done if not isinstance(one, actions.MakeTargetDir)]
+        for one in asked:
+            self.post(events.TargetDirReady(one.conn, one.path))
+
+    def run(self, conn: int, *argv: str, **fields: Any) -> str:
+        """Bring a build all the way to running cargo; return its id."""
+        self.begin(conn, *argv, **fields)
+        if self.state.disk.is_changing:
+            self.mount()
+        self.make_target_dirs()
+        build_id = str(self.reply(conn, "go")["build"])
+        self.receive(conn, messages.Started(pid=conn * 100 + 1))
+        return build_id
+
+    def reply(self, conn: int, kind: str) -> dict[str, Any]:
+        """Return the last message of a kind that was sent to a connection."""
+        found = [message for to, message in self.sent if to == conn and message["type"] == kind]
+        assert found, f"nothing of type {kind} was sent to {conn}: {self.sent}"
+        return found[-1]
+
+    def asked(self, kind: type) -> list[Any]:
+        return [one for one in self.done if isinstance(one, kind)]

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forge.core import messages, wire
+
+BEGIN = {"type": "begin", "v": 1, "pid": 1, "cwd": "/", "argv": ["build"], "env": {"HOME": "/h"}}
+
+
+def line(**changes):
+    return json.dumps({**BEGIN, **changes}).encode()
+
+
+def test_a_request_is_read_and_what_is_unknown_ignored():
+    assert messages.read(line(later="field"), first=True) == messages.Begin(
+        pid=1, cwd="/", argv=["build"], env={"HOME": "/h"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "complaint"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"v":1}', "not a JSON object with a `type`"),
+        (b'{"v":1,"type":"dance"}', "there is no message `dance`"),
+        (line(pid="1"), "field `pid` has the wrong type"),
+        (line(pid=True), "field `pid` has the wrong type"),
+        (line(argv=["a", 1]), "field `argv` has the wrong type"),
+        (line(env={"A": None}), "field `env` has the wrong type"),
+        (b'{"v":1,"type":"started"}', "field `pid` is missing"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong(raw, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        messages.read(raw, first=True)
+
+
+def test_another_version_is_told_apart_from_garbage():
+    with pytest.raises(messages.UnknownVersion, match="version 2"):
+        messages.read(line(v=2), first=True)
+    assert messages.read(line(v=2), first=False)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_not_text_survive_the_way_there_and_back(raw):
+    name = raw.decode("utf-8", "surrogateescape")
+    sent = wire.decode(wire.encode({"type": "x", "name": name}))
+    assert sent["name"].encode("utf-8", "surrogateescape") == raw
+
+
+@given(st.binary(max_size=300))
+def test_no_line_whatsoever_does_more_than_raise_value_error(raw):
+    try:
+        messages.read(raw, first=True)
+    except ValueError:
+        return
+
+
+def test_a_message_over_the_limit_is_not_sent():
+    with pytest.raises(ValueError, match="over the limit"):
+        wire.encode({"type": "x", "big": "a" * wire.MAX_LINE_BYTES})

@@ -1,0 +1,378 @@
+import itertools
+
+import pytest
+
+from forge.core import actions, events, messages
+from forge.core.builds import BuildPhase
+from forge.core.disk import DiskUsage
+from forge.core.disk_life import RETRY_S, DiskPhase
+from forge.core.launches import DISK_PATIENCE_S
+from forge.core.workspace import Workspace, target_dir_name
+from tests.core.driver import DISK, EMPTY, GIB, SPEC, Driver, settings
+
+PATH = f"/mnt/builds/{target_dir_name('/src/app')}"
+FULL = DiskUsage(6 * GIB, 6 * GIB, 1024, 1_000_000, 900_000)
+
+
+@pytest.fixture
+def driver():
+    return Driver()
+
+
+def test_the_first_build_mounts_the_disk_and_gets_its_target_dir(driver):
+    driver.begin(1, "build", "--release")
+    assert driver.asked(actions.EnsureDisk) == [actions.EnsureDisk(SPEC)]
+    assert driver.reply(1, "wait")["reason"] == "the RAM disk is mounting"
+    driver.mount()
+    driver.make_target_dirs()
+    go = driver.reply(1, "go")
+    assert go["target_dir"] == PATH
+    assert go["argv"] == ["--config", f'build.target-dir="{PATH}"', "build", "--release"]
+    assert go["env"] == {"FORGE_BUILD": "b1"}
+    assert go["notes"] == []
+
+
+def test_ten_builds_that_ask_at_once_mount_one_disk(driver):
+    for conn in range(10):
+        driver.begin(conn, root=f"/src/{conn}")
+    assert len(driver.asked(actions.EnsureDisk)) == 1
+    driver.mount()
+    driver.make_target_dirs()
+    assert len({driver.reply(conn, "go")["target_dir"] for conn in range(10)}) == 10
+
+
+def test_a_build_that_waits_hears_from_the_daemon_each_second(driver):
+    driver.begin(1)
+    for _ in range(3):
+        driver.now_s += 1.0
+        driver.post(events.Tick())
+    waits = [message for _, message in driver.sent if message["type"] == "wait"]
+    assert [wait["since_s"] for wait in waits] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_build_goes_on_without_a_disk_that_takes_too_long(driver):
+    driver.begin(1)
+    driver.now_s += DISK_PATIENCE_S
+    driver.post(events.Tick())
+    go = driver.reply(1, "go")
+    assert go["target_dir"] is None
+    assert go["argv"] == ["build"]
+    assert "was not there within 20 s" in go["notes"][0]
+
+
+def test_a_disk_that_cannot_be_had_leaves_the_build_on_the_ssd(driver):
+    driver.begin(1)
+    driver.post(events.DiskFailed("disk-taken", "/mnt/builds is taken"))
+    go = driver.reply(1, "go")
+    assert go["target_dir"] is None
+    assert go["notes"] == ["no RAM disk: /mnt/builds is taken; building on the SSD"]
+
+
+def test_a_failed_mount_is_tried_again_only_after_a_while(driver):
+    driver.begin(1)
+    driver.post(events.DiskFailed("disk-taken", "taken"))
+    driver.begin(2)
+    assert len(driver.asked(actions.EnsureDisk)) == 1
+    driver.now_s += RETRY_S
+    driver.begin(3)
+    assert len(driver.asked(actions.EnsureDisk)) == 2
+
+
+def test_a_full_disk_takes_no_new_project_but_goes_on_with_a_known_one(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=0))
+    driver.post(events.DiskMeasured(FULL))
+    driver.begin(2, root="/src/other")
+    assert driver.reply(2, "go")["target_dir"] is None
+    assert "is full (1.0 KiB free)" in driver.reply(2, "go")["notes"][0]
+    driver.run(3)
+    assert driver.reply(3, "go")["target_dir"] == PATH
+
+
+def test_a_disk_that_vanished_between_builds_is_mounted_anew(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=0))
+    driver.begin(2)
+    driver.post(events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
+    assert len(driver.asked(actions.EnsureDisk)) == 2
+    driver.mount()
+    driver.make_target_dirs()
+    assert driver.reply(2, "go")["target_dir"] == PATH
+    assert driver.reply(2, "go")["notes"] == ["the RAM disk had vanished; it was mounted anew"]
+
+
+def test_a_disk_that_vanishes_twice_is_not_tried_for_ever(driver):
+    driver.run(1)
+    driver.begin(2)
+    for _ in range(2):
+        driver.post(events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
+        if driver.state.disk.is_changing:
+            driver.mount()
+    assert driver.reply(2, "go")["target_dir"] is None
+
+
+def test_a_full_disk_found_while_making_the_target_dir_is_no_lost_disk(driver):
+    driver.begin(1)
+    driver.mount()
+    driver.post(events.TargetDirFailed(1, PATH, "No space left on device"))
+    assert driver.reply(1, "go")["target_dir"] is None
+    assert driver.state.disk.phase is DiskPhase.MOUNTED
+
+
+def test_builds_on_a_disk_that_vanishes_are_told(driver):
+    driver.run(1)
+    driver.post(events.DiskFailed("disk-unavailable", "/mnt/builds is gone", lost=True))
+    assert "/mnt/builds is gone" in driver.reply(1, "say")["line"]
+    assert driver.state.disk.phase is DiskPhase.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "workspace"),
+    [
+        (["build", "--target-dir", "/x"], {}, Workspace("/src/app")),
+        (["build", "--target-dir=/x"], {}, Workspace("/src/app")),
+        (["build"], {"CARGO_TARGET_DIR": "/x"}, Workspace("/src/app")),
+        (["build"], {"CARGO_BUILD_TARGET_DIR": "/x"}, Workspace("/src/app")),
+        (["build", "--config", "build.target-dir='/x'"], {}, Workspace("/src/app")),
+        (["install", "--path", "."], {}, Workspace("/src/app")),
+        (["build"], {}, None),
+    ],
+)
+def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, workspace):
+    driver.begin(1, *argv, env=env, workspace=workspace)
+    assert driver.reply(1, "go")["argv"] == argv
+    assert driver.reply(1, "go")["target_dir"] is None
+    assert not driver.asked(actions.EnsureDisk)
+
+
+def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver):
+    workspace = Workspace("/src/app", "out", "/src/app/.cargo/config.toml")
+    driver.run(1, workspace=workspace)
+    driver.run(2, workspace=workspace)
+    assert "gives way to the RAM disk" in driver.reply(1, "go")["notes"][0]
+    assert driver.reply(2, "go")["notes"] == []
+    assert driver.reply(2, "go")["target_dir"] == PATH
+
+
+def test_a_target_dir_from_a_cargo_config_can_be_kept():
+    driver = Driver(settings(override_config_target_dir=False))
+    driver.begin(1, workspace=Workspace("/src/app", "out", "/src/app/.cargo/config.toml"))
+    assert driver.reply(1, "go")["target_dir"] is None
+    assert driver.reply(1, "go")["notes"] == []
+
+
+def test_an_external_subcommand_is_redirected_by_variables_that_a_nested_build_recognises(driver):
+    driver.run(1, "nextest", "run")
+    go = driver.reply(1, "go")
+    assert go["argv"] == ["nextest", "run"]
+    inherited = {name: go["env"][name] for name in ("CARGO_TARGET_DIR", "FORGE_TARGET_DIR")}
+    assert inherited == {"CARGO_TARGET_DIR": PATH, "FORGE_TARGET_DIR": PATH}
+    driver.run(2, "build", root="/src/other", env=inherited)
+    nested = driver.reply(2, "go")
+    assert nested["target_dir"] != PATH
+    assert nested["unset"] == ["CARGO_TARGET_DIR", "FORGE_TARGET_DIR"]
+
+
+def test_unmount_is_refused_while_builds_run_and_says_which(driver):
+    build_id = driver.run(1, "test")
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    refusal = driver.reply(9, "error")
+    assert refusal["slug"] == "disk-busy"
+    assert f"{build_id} (`cargo test` in /src/app)" in refusal["message"]
+    driver.receive(1, messages.Ended(exit=0))
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    assert driver.asked(actions.UnmountDisk) == [actions.UnmountDisk(DISK, force=False)]
+    driver.post(events.DiskUnmounted())
+    assert driver.reply(9, "disk")["line"] == "the RAM disk is unmounted"
+
+
+def test_recreate_unmounts_and_mounts_and_answers_once(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=0))
+    driver.receive(9, messages.DiskRequest(verb="recreate"))
+    driver.post(events.DiskUnmounted())
+    assert [type(one) for one in driver.done[-2:]] == [actions.Log, actions.EnsureDisk]
+    driver.mount()
+    assert [m["type"] for to, m in driver.sent if to == 9] == ["disk"]
+
+
+def test_a_build_that_comes_while_the_disk_is_unmounted_gets_a_new_one(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=0))
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    driver.begin(2)
+    assert driver.state.builds["b2"].phase is BuildPhase.WAITING_FOR_DISK
+    driver.post(events.DiskUnmounted())
+    assert len(driver.asked(actions.EnsureDisk)) == 2
+    driver.mount()
+    driver.make_target_dirs()
+    assert driver.reply(2, "go")["target_dir"] == PATH
+
+
+def test_a_resize_that_is_refused_leaves_the_disk_mounted(driver):
+    driver.run(1)
+    driver.receive(9, messages.DiskRequest(verb="resize", size_mib=10))
+    assert driver.asked(actions.ResizeDisk) == [actions.ResizeDisk(DISK, 10)]
+    driver.post(events.DiskFailed("resize-refused", "10 MiB is below the 2.0 GiB in use"))
+    assert driver.reply(9, "error")["slug"] == "resize-refused"
+    assert driver.state.disk.phase is DiskPhase.MOUNTED
+
+
+@pytest.mark.parametrize(
+    ("verb", "slug"), [("format", "usage-mistake"), ("resize", "disk-unavailable")]
+)
+def test_a_disk_request_that_makes_no_sense_is_refused(driver, verb, slug):
+    driver.receive(9, messages.DiskRequest(verb=verb))
+    assert driver.reply(9, "error")["slug"] == slug
+
+
+def test_disk_requests_are_refused_when_no_disk_is_wanted():
+    driver = Driver(settings(disk=None))
+    driver.receive(9, messages.DiskRequest(verb="mount"))
+    assert driver.reply(9, "error")["slug"] == "disk-unavailable"
+    driver.begin(1)
+    assert driver.reply(1, "go")["target_dir"] is None
+
+
+def test_a_killed_launcher_takes_its_cargo_along(driver):
+    build_id = driver.run(1)
+    driver.post(events.Closed(1))
+    assert build_id in driver.state.builds, "the launcher may have lost only us"
+    driver.post(events.Gone(f"{build_id}/launcher", 100))
+    assert driver.asked(actions.EndOrphan) == [actions.EndOrphan(f"{build_id}/cargo")]
+    driver.post(events.Gone(f"{build_id}/cargo", 101))
+    assert not driver.state.builds
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("cargo", "close", "launcher"))))
+def test_in_whatever_order_a_build_falls_apart_nothing_of_it_stays(driver, order):
+    build_id = driver.run(1)
+    for part in order:
+        driver.post(events.Closed(1) if part == "close" else events.Gone(f"{build_id}/{part}", 100))
+    assert not driver.state.builds
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_launcher_that_goes_before_cargo_starts_leaves_nothing(driver, answered):
+    driver.begin(1)
+    if answered:
+        driver.mount()
+        driver.make_target_dirs()
+    driver.post(events.Closed(1))
+    driver.post(events.Gone("b1/launcher", 100))
+    assert not driver.state.builds
+
+
+def test_a_build_of_the_daemon_before_is_adopted_with_its_id(driver):
+    adopt = messages.Adopt(
+        pid=100, build="b41", cargo_pid=101, cwd="/src/app", argv=["build"], target_dir=PATH
+    )
+    driver.receive(1, adopt)
+    assert driver.reply(1, "adopted")["build"] == "b41"
+    assert driver.asked(actions.EnsureDisk), "its disk is taken over as well"
+    driver.mount()
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    assert driver.reply(9, "error")["slug"] == "disk-busy"
+    driver.begin(2)
+    assert "b42" in driver.state.builds
+
+
+@pytest.mark.parametrize("claimed", ["b1", "../../etc", "b99999999999999999999", "x"])
+def test_an_adopted_build_gets_a_new_id_when_its_own_will_not_do(driver, claimed):
+    driver.run(5)
+    adopt = messages.Adopt(pid=100, build=claimed, cargo_pid=101, cwd="/", argv=["build"])
+    driver.receive(1, adopt)
+    assert driver.reply(1, "adopted")["build"] == "b2"
+
+
+def test_a_launcher_that_lost_only_us_comes_back_to_its_own_build(driver):
+    build_id = driver.run(1)
+    driver.post(events.Closed(1))
+    driver.receive(
+        2, messages.Adopt(pid=100, build=build_id, cargo_pid=101, cwd="/", argv=["build"])
+    )
+    assert driver.reply(2, "adopted")["build"] == build_id
+    assert len(driver.state.builds) == 1
+
+
+@pytest.mark.parametrize("message", [messages.Started(pid=1), messages.Ended(exit=0)])
+def test_a_message_out_of_turn_is_refused(driver, message):
+    driver.receive(1, message)
+    assert driver.reply(1, "error")["slug"] == "protocol-mismatch"
+
+
+def test_one_connection_carries_one_build(driver):
+    driver.run(1)
+    driver.receive(1, messages.Begin(pid=1, cwd="/", argv=["build"], env={}))
+    assert driver.reply(1, "error")["slug"] == "protocol-mismatch"
+    assert len(driver.state.builds) == 1
+
+
+def test_a_new_size_in_the_configuration_resizes_the_mounted_disk(driver):
+    driver.run(1)
+    bigger = type(SPEC)(SPEC.mount_point, 8192, SPEC.inodes)
+    driver.post(events.SettingsLoaded(settings(disk=bigger), conn=9))
+    assert driver.asked(actions.ResizeDisk) == [actions.ResizeDisk(DISK, 8192)]
+    assert driver.reply(9, "ok")
+
+
+def test_a_wrong_configuration_is_reported_and_the_old_one_holds(driver):
+    before = driver.state.settings
+    driver.post(events.SettingsRefused("forge.toml:3: `disk.size` cannot be 5", "write …", conn=9))
+    assert driver.reply(9, "error")["slug"] == "config-invalid"
+    assert driver.state.settings is before
+
+
+def test_the_status_names_builds_dirs_and_disk(driver):
+    build_id = driver.run(1, "test", "-q")
+    driver.post(events.TargetDirMeasured(PATH, 4096, 3))
+    driver.receive(9, messages.Status())
+    status = driver.reply(9, "status")["status"]
+    assert status["disk"]["mount_point"] == "/mnt/builds"
+    (target_dir,) = status["target_dirs"]
+    assert (target_dir["project"], target_dir["size_bytes"]) == ("app", 4096)
+    assert target_dir["in_use_by"] == [build_id]
+    (build,) = status["builds"]
+    assert (build["verb"], build["phase"], build["pid"]) == ("test", "running", 100)
+
+
+def test_target_dirs_are_measured_when_their_build_ends_and_forgotten_when_gone(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=101))
+    assert driver.asked(actions.MeasureTargetDir) == [actions.MeasureTargetDir(PATH)]
+    driver.post(events.TargetDirMeasured(PATH, None))
+    assert driver.state.target_dirs == {}
+
+
+def test_the_disk_is_measured_each_second_while_builds_run_and_seldom_when_idle(driver):
+    driver.run(1)
+    for _ in range(8):
+        driver.now_s += 0.5
+        driver.post(events.Tick())
+    assert len(driver.asked(actions.MeasureDisk)) == 4
+    driver.receive(1, messages.Ended(exit=0))
+    driver.done = []
+    for _ in range(40):
+        driver.now_s += 0.5
+        driver.post(events.Tick())
+    assert len(driver.asked(actions.MeasureDisk)) == 2
+
+
+def test_a_question_is_answered_without_a_build(driver):
+    driver.receive(9, messages.Resolve(cwd="/src/app", argv=["build"], env={}))
+    driver.post(events.Resolved(9, Workspace("/src/app")))
+    reply = driver.reply(9, "resolved")
+    assert (reply["root"], reply["target_dir"], reply["redirected"]) == ("/src/app", PATH, True)
+    assert not driver.state.builds
+
+
+def test_stop_leaves_builds_alone(driver):
+    driver.run(1)
+    driver.receive(9, messages.Stop())
+    assert driver.asked(actions.Quit)
+    assert not driver.asked(actions.EndOrphan)
+
+
+def test_usage_of_a_lost_disk_is_not_kept(driver):
+    driver.post(events.DiskMeasured(EMPTY))
+    assert driver.state.disk.usage is None

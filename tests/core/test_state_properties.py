@@ -1,0 +1,121 @@
+"""Whatever happens in whatever order, the invariants hold and nothing is left behind."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from forge.core import actions, events, messages
+from forge.core.disk import DiskUsage
+from forge.core.workspace import Workspace
+from tests.core.driver import DISK, EMPTY, GIB, Driver
+
+CONNS = st.integers(1, 4)
+FULL = DiskUsage(6 * GIB, 6 * GIB, 0, 10, 10)
+
+
+class Daemon(RuleBasedStateMachine):
+    """Sends any message at any time and answers actions late, wrongly, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.driver = Driver()
+
+    @rule(conn=CONNS, verb=st.sampled_from(["build", "install", "metadata", "nextest"]))
+    def begin(self, conn, verb):
+        self.driver.receive(conn, messages.Begin(pid=conn, cwd="/", argv=[verb], env={}))
+
+    @rule(conn=CONNS, root=st.sampled_from(["/a", "/b", None]))
+    def resolved(self, conn, root):
+        self.driver.post(events.Resolved(conn, Workspace(root) if root else None))
+
+    @rule()
+    def target_dirs_made(self):
+        self.driver.make_target_dirs()
+
+    @rule(conn=CONNS, lost=st.booleans())
+    def target_dir_failed(self, conn, lost):
+        self.driver.post(events.TargetDirFailed(conn, "/mnt/builds/x", "no", disk_lost=lost))
+
+    @rule(usage=st.sampled_from([EMPTY, FULL]))
+    def disk_ready(self, usage):
+        if self.driver.state.disk.is_changing:
+            self.driver.post(events.DiskReady(DISK, usage))
+
+    @rule(lost=st.booleans())
+    def disk_failed(self, lost):
+        if self.driver.state.disk.is_changing or lost:
+            self.driver.post(events.DiskFailed("disk-unavailable", "no", lost=lost))
+
+    @rule()
+    def disk_unmounted(self):
+        if self.driver.state.disk.phase == "unmounting":
+            self.driver.post(events.DiskUnmounted())
+
+    @rule(conn=CONNS, verb=st.sampled_from(["mount", "unmount", "recreate", "resize", "status"]),
+          force=st.booleans())  # fmt: skip
+    def disk_request(self, conn, verb, force):
+        self.driver.receive(conn, messages.DiskRequest(verb=verb, size_mib=100, force=force))
+
+    @rule(conn=CONNS)
+    def started(self, conn):
+        self.driver.receive(conn, messages.Started(pid=conn + 50))
+
+    @rule(conn=CONNS)
+    def ended(self, conn):
+        self.driver.receive(conn, messages.Ended(exit=0))
+
+    @rule(conn=CONNS, build=st.sampled_from(["b1", "b2", "b7", "nonsense"]))
+    def adopt(self, conn, build):
+        self.driver.receive(
+            conn,
+            messages.Adopt(pid=conn, build=build, cargo_pid=conn + 50, cwd="/", argv=["build"]),
+        )
+
+    @rule(conn=CONNS)
+    def closed(self, conn):
+        self.driver.post(events.Closed(conn))
+
+    @rule(build=st.sampled_from(["b1", "b2", "b3"]), part=st.sampled_from(["launcher", "cargo"]))
+    def gone(self, build, part):
+        self.driver.post(events.Gone(f"{build}/{part}", 1))
+
+    @rule(passed_s=st.floats(0, 60))
+    def tick(self, passed_s):
+        self.driver.now_s += passed_s
+        self.driver.post(events.Tick())
+
+    @invariant()
+    def each_grant_is_given_once(self):
+        granted = [m["build"] for _, m in self.driver.sent if m["type"] == "go"]
+        assert len(granted) == len(set(granted))
+
+    def teardown(self):
+        """When all connections and processes are gone, so are all builds."""
+        driver = self.driver
+        for build in list(driver.state.builds.values()):
+            if build.conn is not None:
+                driver.post(events.Closed(build.conn))
+        for build in list(driver.state.builds.values()):
+            driver.post(events.Gone(build.launcher_key, build.pid))
+            driver.post(events.Gone(build.cargo_key, build.cargo_pid or 0))
+        assert not driver.state.builds
+
+
+TestDaemon = Daemon.TestCase
+TestDaemon.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(st.lists(st.sampled_from(["close", "launcher", "cargo", "ended"]), max_size=8))
+def test_no_order_of_endings_leaves_a_watch_behind(endings):
+    driver = Driver()
+    build_id = driver.run(1)
+    for one in [*endings, "close", "launcher", "cargo"]:
+        if one == "close":
+            driver.post(events.Closed(1))
+        elif one == "ended" and 1 in {b.conn for b in driver.state.builds.values()}:
+            driver.receive(1, messages.Ended(exit=0))
+        elif one in ("launcher", "cargo"):
+            driver.post(events.Gone(f"{build_id}/{one}", 1))
+    assert not driver.state.builds
+    unwatched = {one.key for one in driver.asked(actions.Unwatch)}
+    assert unwatched == {one.key for one in driver.asked(actions.Watch)}

@@ -1,0 +1,200 @@
+"""The small doors, each on the real thing or on a recording of it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from forge.core.disk import Disk, DiskKind
+from forge.core.target_dirs import TargetDir
+from forge.errors import DiskUnavailable, StateDirUnsafe
+from forge.host import processes
+from forge.host.disk_usage import measure_tree
+from forge.host.machine import cgroup_limit_bytes, cores, memory_mib
+from forge.host.processes import Process
+from forge.host.state_dir import private_dir
+from forge.host.store import Store
+from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def disk_at(path):
+    return Disk(DiskKind.SHM, str(path), 64, os.stat(path).st_dev, "t")
+
+
+class TestTargetDirs:
+    def test_one_is_made_private_and_tagged_and_made_again_without_harm(self, tmp_path):
+        path = tmp_path / "app-1"
+        for _ in range(2):
+            make_target_dir(disk_at(tmp_path), str(path))
+        assert path.stat().st_mode & 0o777 == 0o700
+        tag = (path / "CACHEDIR.TAG").read_text()
+        assert tag.startswith("Signature: 8a477f597d28d172789f06886806bc55")
+
+    def test_none_is_made_outside_the_disk_or_on_another(self, tmp_path):
+        disk = disk_at(tmp_path)
+        with pytest.raises(DiskUnavailable, match="not on the RAM disk"):
+            make_target_dir(disk, str(tmp_path / "a" / "b"))
+        other = Disk(disk.kind, disk.mount_point, 64, disk.device_id + 1, "t")
+        with pytest.raises(DiskUnavailable, match="another file system"):
+            make_target_dir(other, str(tmp_path / "app"))
+
+    def test_a_link_in_its_place_is_not_followed(self, tmp_path):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "app").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(DiskUnavailable, match="not a directory"):
+            make_target_dir(disk_at(tmp_path), str(tmp_path / "app"))
+
+    def test_those_on_the_disk_are_listed_without_hidden_ones_and_files(self, tmp_path):
+        (tmp_path / "app").mkdir()
+        (tmp_path / ".hidden").mkdir()
+        (tmp_path / "file").touch()
+        assert [path for path, _ in list_target_dirs(disk_at(tmp_path))] == [str(tmp_path / "app")]
+
+    def test_a_link_named_target_is_put_where_nothing_is(self, tmp_path):
+        link = tmp_path / "target"
+        link_target(str(link), "/mnt/b/app-1")
+        link_target(str(link), "/mnt/b/app-2")
+        assert os.readlink(link) == "/mnt/b/app-2"
+
+    def test_a_real_target_directory_and_a_users_link_are_never_replaced(self, tmp_path):
+        (tmp_path / "target").mkdir()
+        (tmp_path / "target" / "kept").touch()
+        link_target(str(tmp_path / "target"), "/mnt/b/app")
+        assert (tmp_path / "target" / "kept").exists()
+        own = tmp_path / "own"
+        own.symlink_to("/scratch/target")
+        link_target(str(own), "/mnt/b/app")
+        assert os.readlink(own) == "/scratch/target"
+
+
+class TestTreeSize:
+    def test_hard_links_count_once_and_links_are_not_followed(self, tmp_path):
+        (tmp_path / "t").mkdir()
+        (tmp_path / "t/a").write_bytes(bytes(1 << 20))
+        os.link(tmp_path / "t/a", tmp_path / "t/b")
+        (tmp_path / "big").write_bytes(bytes(1 << 22))
+        (tmp_path / "t/link").symlink_to(tmp_path / "big")
+        (tmp_path / "t/loop").symlink_to(tmp_path / "t")
+        size = measure_tree(str(tmp_path / "t"))
+        assert size
+        assert 1 << 20 <= size.size_bytes < 2 << 20
+        assert size.files == 4
+
+    def test_a_tree_that_is_gone_has_no_size(self, tmp_path):
+        assert measure_tree(str(tmp_path / "no")) is None
+
+
+class TestStore:
+    def test_what_was_recorded_is_there_after_a_restart(self, tmp_path):
+        one = TargetDir("/mnt/\udcff", "/src/\udcff é", 1.0, 2.0, 3, 4, 5)
+        unknown = TargetDir("/mnt/x", None, 1.0, 2.0)
+        store = Store(str(tmp_path / "db"))
+        store.record(one)
+        store.record(unknown)
+        store.keep_next_build(17)
+        store.close()
+        again = Store(str(tmp_path / "db"))
+        assert again.target_dirs() == {one.path: one, unknown.path: unknown}
+        assert again.next_build() == 17
+        again.forget(one.path)
+        assert list(again.target_dirs()) == [unknown.path]
+        again.close()
+
+    def test_a_broken_database_is_put_aside_and_begun_anew(self, tmp_path):
+        (tmp_path / "db").write_bytes(b"not a database at all" * 100)
+        store = Store(str(tmp_path / "db"))
+        assert store.next_build() == 1
+        store.close()
+        assert len(list(tmp_path.glob("db.broken-*"))) == 1
+
+    def test_a_database_of_a_newer_forge_is_not_touched(self, tmp_path):
+        db = sqlite3.connect(tmp_path / "db")
+        db.execute("PRAGMA user_version = 99")
+        db.close()
+        store = Store(str(tmp_path / "db"))
+        store.close()
+        assert len(list(tmp_path.glob("db.broken-*"))) == 1
+
+
+class TestProcesses:
+    def test_a_process_is_recognised_and_one_that_ended_is_not(self):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        process = processes.identify(child.pid)
+        assert process
+        assert processes.is_alive(process)
+        assert processes.end(process)
+        child.wait()
+        assert child.returncode == -signal.SIGTERM
+        assert not processes.is_alive(process)
+        assert not processes.end(process)
+        child.communicate()
+
+    def test_a_zombie_is_gone(self):
+        child = subprocess.Popen([sys.executable, "-c", ""])
+        deadline = time.monotonic() + 20
+        while processes.identify(child.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert processes.identify(child.pid) is None
+        child.wait()
+
+    def test_a_pid_that_was_used_again_is_somebody_else(self):
+        me = processes.identify(os.getpid())
+        assert me
+        assert not processes.is_alive(Process(me.pid, me.started - 1))
+        assert not processes.end(Process(me.pid, me.started - 1))
+
+    @pytest.mark.parametrize("pid", [0, -1, 2**22 + 5])
+    def test_a_pid_that_is_nobodys_names_no_process(self, pid):
+        assert processes.identify(pid) is None
+
+
+class TestMachine:
+    def test_it_has_memory_and_cores(self):
+        assert memory_mib() > 100
+        assert cores() >= 1
+
+    @linux_only
+    @pytest.mark.parametrize(
+        ("membership", "files", "limit"),
+        [
+            ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": "4096"}, 4096),
+            ("0::/a/b\n", {"a/b/memory.max": "100", "a/memory.max": "4096"}, 100),
+            ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "512"}, 512),
+            ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712"}, None),
+            ("3:cpu,cpuacct:/x\n", {"memory/x/memory.limit_in_bytes": "512"}, None),
+            ("0::/\n", {}, None),
+        ],
+    )
+    def test_the_lowest_cgroup_limit_above_us_counts(self, tmp_path, membership, files, limit):
+        (tmp_path / "cgroup").write_text(membership)
+        for name, text in files.items():
+            (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "fs" / name).write_text(text + "\n")
+        assert cgroup_limit_bytes(tmp_path / "cgroup", tmp_path / "fs") == limit
+
+
+class TestStateDir:
+    def test_it_is_made_private_and_an_open_one_is_closed(self, tmp_path):
+        private_dir(str(tmp_path / "a" / "b"))
+        assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "c").mkdir(mode=0o755)
+        private_dir(str(tmp_path / "c"))
+        assert (tmp_path / "c").stat().st_mode & 0o777 == 0o700
+
+    def test_a_file_in_its_place_is_refused(self, tmp_path):
+        (tmp_path / "f").touch()
+        with pytest.raises(StateDirUnsafe, match="cannot be made"):
+            private_dir(str(tmp_path / "f"))
+
+    @pytest.mark.skipif(os.getuid() != 0, reason="gives a directory away, which needs root")
+    def test_one_of_another_user_is_refused(self, tmp_path):
+        (tmp_path / "theirs").mkdir()
+        os.chown(tmp_path / "theirs", 12345, -1)
+        with pytest.raises(StateDirUnsafe, match="belongs to user 12345"):
+            private_dir(str(tmp_path / "theirs"))

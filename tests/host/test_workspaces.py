@@ -1,0 +1,150 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from forge.host.workspaces import Outside, Workspaces
+
+PACKAGE = '[package]\nname = "p"\nversion = "0.1.0"\nedition = "2021"\n'
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if path.name == "Cargo.toml" and "[package]" in text:
+            (path.parent / "src").mkdir(exist_ok=True)
+            (path.parent / "src/lib.rs").write_text("")
+
+
+def root_of(path, **more):
+    env = {"HOME": "/nonexistent"}
+    return Workspaces().find(str(path), None, more.get("manifest"), None, env).root
+
+
+TREES = [
+    ("a package on its own", {"Cargo.toml": PACKAGE}, "src"),
+    ("a member", {"Cargo.toml": '[workspace]\nmembers = ["m"]\n', "m/Cargo.toml": PACKAGE}, "m"),
+    ("a root package", {"Cargo.toml": PACKAGE + "[workspace]\n", "m/Cargo.toml": PACKAGE}, "src"),
+    (
+        "an excluded package",
+        {"Cargo.toml": '[workspace]\nexclude = ["m"]\n', "m/Cargo.toml": PACKAGE},
+        "m",
+    ),
+    (
+        "excluded and yet a member",
+        {
+            "Cargo.toml": '[workspace]\nmembers = ["x/m"]\nexclude = ["x"]\n',
+            "x/m/Cargo.toml": PACKAGE,
+        },
+        "x/m",
+    ),
+    (
+        "a workspace in a workspace",
+        {
+            "Cargo.toml": '[workspace]\nexclude = ["in"]\n',
+            "in/Cargo.toml": '[workspace]\nmembers = ["m"]\n',
+            "in/m/Cargo.toml": PACKAGE,
+        },
+        "in/m",
+    ),
+    (
+        "a pointer to the root",
+        {
+            "w/Cargo.toml": '[workspace]\nmembers = ["../m"]\n',
+            "m/Cargo.toml": PACKAGE + 'workspace = "../w"\n',
+        },
+        "m",
+    ),
+    (
+        "excluded by the nearest, a member further up",
+        {
+            "Cargo.toml": '[workspace]\nmembers = ["a/m"]\n',
+            "a/Cargo.toml": '[workspace]\nexclude = ["m"]\n',
+            "a/m/Cargo.toml": PACKAGE,
+        },
+        "a/m",
+    ),
+]
+
+
+@pytest.mark.real_cargo
+@pytest.mark.skipif(not shutil.which("cargo"), reason="there is no cargo")
+@pytest.mark.parametrize(("what", "files", "where"), TREES, ids=[tree[0] for tree in TREES])
+def test_we_find_the_root_that_cargo_finds(tmp_path, what, files, where):
+    write(tmp_path, files)
+    here = tmp_path / where
+    here.mkdir(exist_ok=True)
+    located = subprocess.run(
+        ["cargo", "locate-project", "--workspace", "--message-format", "plain"],
+        cwd=here, capture_output=True, text=True,
+    )  # fmt: skip
+    if located.returncode:
+        pytest.fail(located.stderr)
+    assert root_of(here) == os.path.dirname(os.path.realpath(located.stdout.strip()))
+
+
+def test_a_linked_checkout_is_the_same_workspace(tmp_path):
+    write(tmp_path / "real", {"Cargo.toml": PACKAGE})
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert root_of(tmp_path / "link" / "src") == root_of(tmp_path / "real")
+
+
+def test_a_manifest_path_and_a_directory_are_followed(tmp_path):
+    write(tmp_path, {"a/Cargo.toml": PACKAGE})
+    assert root_of(tmp_path, manifest="a/Cargo.toml") == str(tmp_path / "a")
+    found = Workspaces().find(str(tmp_path), "a", None, None, {"HOME": "/nonexistent"})
+    assert found.root == str(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "why"),
+    [(None, "no Cargo.toml"), ("no/Cargo.toml", "there is no"), ("x.rs", "is a script")],
+)
+def test_outside_a_workspace_the_reason_is_said(tmp_path, manifest, why):
+    (tmp_path / "x.rs").write_text("fn main() {}")
+    with pytest.raises(Outside, match=why):
+        root_of(tmp_path, manifest=manifest)
+
+
+def test_broken_manifests_are_left_for_cargo_to_complain_about(tmp_path):
+    write(tmp_path, {"Cargo.toml": "[workspace\n"})
+    assert root_of(tmp_path) == str(tmp_path)
+
+
+def test_target_dir_and_alias_come_from_the_nearest_cargo_config(tmp_path):
+    write(
+        tmp_path,
+        {
+            "Cargo.toml": PACKAGE,
+            ".cargo/config.toml": '[build]\ntarget-dir = "near"\n[alias]\nb2 = "build -q"\n',
+            "home/.cargo/config.toml": '[build]\ntarget-dir = "far"\n'
+            '[alias]\nnt = ["nextest", "run"]\n',
+        },
+    )
+    env = {"HOME": str(tmp_path / "home")}
+    finder = Workspaces()
+    found = finder.find(str(tmp_path), None, None, "b2", env)
+    assert (found.config_target_dir, found.alias_of) == ("near", "build")
+    assert found.config_file == str(tmp_path / ".cargo/config.toml")
+    assert finder.find(str(tmp_path), None, None, "nt", env).alias_of == "nextest"
+    assert finder.find(str(tmp_path), None, None, "build", env).alias_of is None
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    write(tmp_path, {"Cargo.toml": "[workspace]\n", "m/Cargo.toml": PACKAGE})
+    finder = Workspaces()
+    env = {"HOME": "/nonexistent"}
+    assert finder.find(str(tmp_path / "m"), None, None, None, env).root == str(tmp_path)
+    (tmp_path / "Cargo.toml").write_text('[workspace]\nexclude = ["m"]\n')
+    assert finder.find(str(tmp_path / "m"), None, None, None, env).root == str(tmp_path / "m")
+
+
+def test_names_that_are_not_utf8_are_found(tmp_path):
+    root = os.fsencode(tmp_path) + b"/\xff"
+    os.mkdir(root)
+    Path(os.fsdecode(root), "Cargo.toml").write_text(PACKAGE)
+    assert root_of(os.fsdecode(root)) == os.fsdecode(root)
