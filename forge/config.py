@@ -1,7 +1,7 @@
 """forge.toml: what may be set, what it means, and what holds when it is not set.
 
-`SETTINGS` is the one list of settings; the parser, `forge config`, the shipped documentation and its
-test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `toml` writes.
+`SETTINGS` is the one list of settings: the parser, `forge config`, the shipped documentation and
+its test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `toml` writes.
 """
 
 import os
@@ -49,6 +49,13 @@ def _size(value: Any) -> int | None:
     return parse_size_mib(value)
 
 
+def _some_size(value: Any) -> int:
+    size_mib = _size(value)
+    if not size_mib:
+        raise ValueError
+    return size_mib
+
+
 def _count(low: int, high: int) -> Callable[[Any], int | None]:
     def read(value: Any) -> int | None:
         if value == "auto":
@@ -90,37 +97,73 @@ _SIZE = 'a size such as "64GiB", or "auto"'
 _KINDS = ", ".join(f'"{kind}"' for kind in DiskKind)
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("disk.kind", f'"auto", {_KINDS} or "none"', "auto",
-            "What the RAM disk is made of. `auto` takes the best that this user can have; `none` leaves"
-            " every target dir where cargo puts it.",
-            _one_of("auto", "none", *DiskKind)),
-    Setting("disk.size", _SIZE, "auto", "Size of the RAM disk. `auto`: its row of the memory map.", _size),
-    Setting("disk.mount_point", 'an absolute path, or "auto"', "auto",
-            "Where a tmpfs is mounted, or where the directory is for the kinds shm and directory."
-            " macOS takes disk.volume_name instead.",
-            _absolute_path),
-    Setting("disk.volume_name", "letters, digits, blanks, `_`, `.` and `-`, at most 63", "OptaBuilds",
-            "Name of the volume on macOS: it is mounted at /Volumes/NAME.", _volume_name),
-    Setting("disk.inodes", 'a whole number from 1000 to 1000000000, or "auto"', "auto",
-            "How many files a tmpfs may hold. `auto`: one for each 4 KiB.",
-            _count(1000, 1_000_000_000)),
-    Setting("builds.override_config_target_dir", "true or false", True,
-            "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
-            " `--target-dir` and CARGO_TARGET_DIR always win.",
-            _yes_no),
-    Setting("builds.link_target", "true or false", False,
-            "Whether to put a link named `target` into a project that has none.", _yes_no),
-    Setting("host.memory", _SIZE, "auto",
-            "Memory of the machine. `auto`: what is measured; a cgroup's limit counts.", _size),
-    Setting("host.cores", 'a whole number from 1 to 4096, or "auto"', "auto",
-            "Cores that Forge may plan with. `auto`: those this process may run on.", _count(1, 4096)),
-    *(Setting(f"memory_map.{row.key}", _SIZE, "auto",
-              f"The row `{row.tenant}` of the memory map. `auto`: scaled from the reference host.", _size)
-      for row in REFERENCE_ROWS if row.key != "ram_disk"),
-    Setting("inference.url", "an http or https address", "http://127.0.0.1:8080",
-            "Where the llama-server answers.", _url),
-    Setting("daemon.log_size", 'a size such as "10MiB"', "10MiB",
-            "Size at which the decision log is rotated; three older ones are kept.", _size),
+    Setting(
+        "disk.kind", f'"auto", {_KINDS} or "none"', "auto",
+        "What the RAM disk is made of. `auto` takes the best that this user can have; `none` leaves"
+        " every target dir where cargo puts it.",
+        _one_of("auto", "none", *DiskKind),
+    ),
+    Setting(
+        "disk.size", _SIZE, "auto",
+        "Size of the RAM disk. `auto`: its row of the memory map.",
+        _size,
+    ),
+    Setting(
+        "disk.mount_point", 'an absolute path, or "auto"', "auto",
+        "Where a tmpfs is mounted, or where the directory is for the kinds shm and directory."
+        " macOS takes disk.volume_name instead.",
+        _absolute_path,
+    ),
+    Setting(
+        "disk.volume_name", "letters, digits, blanks, `_`, `.` and `-`, at most 63", "OptaBuilds",
+        "Name of the volume on macOS: it is mounted at /Volumes/NAME.",
+        _volume_name,
+    ),
+    Setting(
+        "disk.inodes", 'a whole number from 1000 to 1000000000, or "auto"', "auto",
+        "How many files a tmpfs may hold. `auto`: one for each 4 KiB.",
+        _count(1000, 1_000_000_000),
+    ),
+    Setting(
+        "builds.override_config_target_dir", "true or false", True,
+        "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
+        " `--target-dir` and CARGO_TARGET_DIR always win.",
+        _yes_no,
+    ),
+    Setting(
+        "builds.link_target", "true or false", False,
+        "Whether to put a link named `target` into a project that has none.",
+        _yes_no,
+    ),
+    Setting(
+        "host.memory", _SIZE, "auto",
+        "Memory of the machine. `auto`: what is measured; a cgroup's limit counts.",
+        _size,
+    ),
+    Setting(
+        "host.cores", 'a whole number from 1 to 4096, or "auto"', "auto",
+        "Cores that Forge may plan with. `auto`: those this process may run on.",
+        _count(1, 4096),
+    ),
+    *(
+        Setting(
+            f"memory_map.{row.key}", _SIZE, "auto",
+            f"The row `{row.tenant}` of the memory map. `auto`: scaled from the reference host.",
+            _size,
+        )
+        for row in REFERENCE_ROWS
+        if row.key != "ram_disk"
+    ),
+    Setting(
+        "inference.url", "an http or https address", "http://127.0.0.1:8080",
+        "Where the llama-server answers.",
+        _url,
+    ),
+    Setting(
+        "daemon.log_size", 'a size such as "10MiB"', "10MiB",
+        "Size at which the decision log is rotated; three older ones are kept.",
+        _some_size,
+    ),
 )  # fmt: skip
 
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}

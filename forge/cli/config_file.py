@@ -76,10 +76,6 @@ def write_config(file: str, *, force: bool) -> str | None:
         with open(draft, "x", encoding="utf-8") as out:
             out.write(config_text())
         return _put(draft, file, force=force)
-    except FileExistsError:
-        raise ConfigExists(
-            f"{file} is there already", hint="`--force` replaces it and keeps a copy"
-        ) from None
     except OSError as error:
         raise ConfigUnwritable(f"{file} cannot be written: {error.strerror}") from None
     finally:
@@ -90,7 +86,12 @@ def write_config(file: str, *, force: bool) -> str | None:
 def _put(draft: str, file: str, *, force: bool) -> str | None:
     """Give the draft its name. A link never replaces what is there, so nothing can be lost."""
     if not force or not os.path.lexists(file):
-        os.link(draft, file)
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            raise ConfigExists(
+                f"{file} is there already", hint="`--force` replaces it and keeps a copy"
+            ) from None
         return None
     kept = _free_name(file)
     os.link(file, kept)

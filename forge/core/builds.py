@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from forge.core.cargo_args import CargoArgs
+from forge.core.workspace import CargoConfig
 
 
 class BuildPhase(StrEnum):
@@ -41,7 +42,7 @@ class Build:
     since: float
     phase: BuildPhase = BuildPhase.RESOLVING
     root: str | None = None
-    alias_of: str | None = None
+    config: CargoConfig = field(default_factory=CargoConfig)
     target_dir: str | None = None
     unset: tuple[str, ...] = ()
     cargo_pid: int | None = None

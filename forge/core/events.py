@@ -34,11 +34,10 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The workspace of a request is known; None when the command is outside any."""
+    """The workspace of a request is known."""
 
     conn: int
-    workspace: Workspace | None
-    why: str = ""
+    workspace: Workspace
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,11 +72,10 @@ class Launches:
         workspace = event.workspace
         redirect = decide(build.args, build.env, workspace, self._state.settings)
         build.unset = redirect.unset
-        if workspace:
-            build.root, build.alias_of = workspace.root, workspace.alias_of
-            if redirect.note and workspace.root not in self._told_roots:
-                self._told_roots.add(workspace.root)
-                build.notes.append(redirect.note)
+        build.root, build.config = workspace.root, workspace.config
+        if redirect.note and workspace.root and workspace.root not in self._told_roots:
+            self._told_roots.add(workspace.root)
+            build.notes.append(redirect.note)
         if not redirect.wanted:
             return self._go(build, now, why=redirect.why)
         return self._place(build, now)
@@ -147,7 +146,9 @@ class Launches:
         argv = build.args.argv
         env: dict[str, str] = {}
         if build.target_dir:
-            argv, env = cargo_args.redirected(build.args, build.target_dir, alias_of=build.alias_of)
+            argv, env = cargo_args.redirected(
+                build.args, build.target_dir, alias_of=build.config.alias_of
+            )
         build.enters(BuildPhase.GRANTED, now.steady_s)
         fields = {"build": build.id, "argv": list(build.args.argv), "root": build.root}
         return [

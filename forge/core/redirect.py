@@ -28,7 +28,7 @@ class Redirect:
 
 
 def decide(
-    args: CargoArgs, env: Mapping[str, str], workspace: Workspace | None, settings: Settings
+    args: CargoArgs, env: Mapping[str, str], workspace: Workspace, settings: Settings
 ) -> Redirect:
     """Say whether this command line is redirected."""
     inherited = env.get("FORGE_TARGET_DIR")
@@ -37,23 +37,24 @@ def decide(
     user = _users_word(args, env, ours=ours)
     if user:
         return Redirect(wanted=False, why=user)
-    if workspace is None:
-        return Redirect(wanted=False, why="no workspace here", unset=unset)
+    if workspace.root is None:
+        return Redirect(wanted=False, why=workspace.outside, unset=unset)
     if args.verb in UNREDIRECTED_BUILD_VERBS:
         return Redirect(
             wanted=False, why=f"`cargo {args.verb}` has a directory of its own", unset=unset
         )
     if settings.disk is None:
         return Redirect(wanted=False, why='disk.kind is "none"', unset=unset)
-    if workspace.config_target_dir is None:
+    config = workspace.config
+    if config.target_dir is None:
         return Redirect(wanted=True, why="default", unset=unset)
-    place = f"build.target-dir of {workspace.config_file}"
+    place = f"build.target-dir of {config.target_dir_file}"
     if not settings.override_config_target_dir:
         return Redirect(wanted=False, why=place, unset=unset)
     return Redirect(
         wanted=True,
         why="default",
-        note=f"{place} ({workspace.config_target_dir}) gives way to the RAM disk;"
+        note=f"{place} ({config.target_dir}) gives way to the RAM disk;"
         " builds.override_config_target_dir = false keeps it",
         unset=unset,
     )

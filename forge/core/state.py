@@ -227,7 +227,7 @@ class State:
         args = cargo_args.parse(question.argv)
         redirect = decide(args, question.env, event.workspace, self.settings)
         mount_point = self._mount_point()
-        root = event.workspace.root if event.workspace else None
+        root = event.workspace.root
         wanted = redirect.wanted and root is not None and mount_point is not None
         return Send(
             event.conn,
@@ -236,7 +236,7 @@ class State:
                 "root": root,
                 "target_dir": f"{mount_point}/{target_dir_name(root)}" if wanted and root else None,
                 "redirected": wanted,
-                "why": redirect.why if root else event.why or redirect.why,
+                "why": redirect.why,
             },
         )
 

@@ -7,24 +7,38 @@ because cargo would then silently run one checkout's code for the other (rust-la
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HASH_HEX_DIGITS = 12
 _NAME_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
-    """A cargo workspace as found on disk.
+class CargoConfig:
+    """What cargo's own configuration files say that bears on a build; nearest file wins.
 
-    `root` is canonical. `config_target_dir` and `config_file` tell of a `build.target-dir` in a
-    cargo configuration file. `alias_of` is the verb that the command's verb is an alias of.
+    `target_dir` is build.target-dir as written and `target_dir_file` the file that has it; `jobs`
+    is build.jobs; `rustc_wrapper` is build.rustc-wrapper as cargo would run it; `alias_of` is the
+    verb that the command's verb is an alias of.
     """
 
-    root: str
-    config_target_dir: str | None = None
-    config_file: str | None = None
+    target_dir: str | None = None
+    target_dir_file: str | None = None
+    jobs: int | None = None
+    rustc_wrapper: str | None = None
     alias_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where a command line stands: its canonical workspace root and cargo's configuration there.
+
+    `root` None: it is outside any workspace, and `outside` says why.
+    """
+
+    root: str | None
+    config: CargoConfig = field(default_factory=CargoConfig)
+    outside: str = ""
 
 
 def target_dir_name(root: str) -> str:

@@ -16,7 +16,7 @@ _CHANGES = frozenset(("created", "modified", "moved", "deleted", "closed"))
 class ConfigWatch(FileSystemEventHandler):
     """Calls `on_change`, from a thread of its own, when the file may have changed."""
 
-    def __init__(self, file: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, file: str, on_change: Callable[[], object]) -> None:
         self._file = os.path.abspath(file)
         self._on_change = on_change
         self._observer = Observer()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 KEPT = 3
+MAX_BYTES = 10 * 1024 * 1024
 
 
 class DecisionLog:
@@ -16,7 +17,7 @@ class DecisionLog:
     def __init__(
         self,
         path: str,
-        max_bytes: int,
+        max_bytes: int = MAX_BYTES,
         *,
         echo: bool = False,
         now: Callable[[], datetime] | None = None,
@@ -41,6 +42,10 @@ class DecisionLog:
         except OSError as error:
             if self._echo:
                 sys.stderr.write(f"forged: the log cannot be written: {error.strerror}\n")
+
+    def limit(self, max_bytes: int) -> None:
+        """Rotate at another size from now on."""
+        self._max_bytes = max_bytes
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,7 @@ from forge import paths
 from forge.core import events, wire
 from forge.core.actions import LoadSettings
 from forge.core.state import State
+from forge.core.units import MIB
 from forge.daemon.config_watch import ConfigWatch
 from forge.daemon.log import DecisionLog
 from forge.daemon.loop import Loop
@@ -65,7 +66,7 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
             f"the socket's path is too long: {socket_path}",
             hint="set FORGE_STATE_DIR to a short one",
         )
-    log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), 10 * 1024 * 1024, echo=foreground)
+    log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), echo=foreground)
     store = Store(os.path.join(state_dir, paths.STORE_NAME))
     try:
         await _serve(env, socket_path, log, store)
@@ -89,10 +90,11 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
 
     asyncio_loop.set_exception_handler(on_crash)
     try:
-        _, settings = load_settings(config_file, ramdisk)
+        cfg, settings = load_settings(config_file, ramdisk)
     except ConfigInvalid as error:
         log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
-        _, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk)
+        cfg, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk)
+    log.limit(cfg["daemon.log_size"] * MIB)
     state = State(settings, next_build=store.next_build())
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)
@@ -114,7 +116,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))
     watch = ConfigWatch(
         config_file,
-        lambda: (asyncio_loop.call_soon_threadsafe(performer.perform, LoadSettings()), None)[1],
+        lambda: asyncio_loop.call_soon_threadsafe(performer.perform, LoadSettings()),
     )
     try:
         watch.start()

@@ -12,13 +12,13 @@ from typing import Any
 from forge.core import actions, events
 from forge.core.disk import Disk
 from forge.core.target_dirs import TargetDir
+from forge.core.units import MIB
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
 from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.disk_usage import measure_tree
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
-from forge.host.workspaces import Outside
 
 Post = Callable[[events.Event], None]
 
@@ -95,12 +95,9 @@ class Performer:
             processes.end(process)
 
     def _resolve(self, action: actions.Resolve) -> events.Event:
-        try:
-            workspace = self._ports.workspaces.find(
-                action.cwd, action.directory, action.manifest_path, action.verb, action.env
-            )
-        except Outside as reason:
-            return events.Resolved(action.conn, None, str(reason))
+        workspace = self._ports.workspaces.find(
+            action.cwd, action.directory, action.manifest_path, action.verb, action.env
+        )
         return events.Resolved(action.conn, workspace)
 
     def _make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
@@ -180,9 +177,10 @@ class Performer:
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:
-            _, settings = load_settings(self._ports.config_file, self._ports.ramdisk)
+            cfg, settings = load_settings(self._ports.config_file, self._ports.ramdisk)
         except ForgeError as error:
             return events.SettingsRefused(error.message, error.hint, action.conn)
+        self._ports.log.limit(cfg["daemon.log_size"] * MIB)
         return events.SettingsLoaded(settings, action.conn)
 
     def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:

@@ -40,8 +40,8 @@ def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec 
     if wanted == "none":
         return None
     kind = None if wanted == "auto" else DiskKind(wanted)
-    _, place = ramdisk.place_of(kind)
-    if kind is DiskKind.APFS or place.startswith("/Volumes/"):
+    likely, place = ramdisk.place_of(kind)
+    if likely is DiskKind.APFS:
         place = f"{place.rpartition('/')[0]}/{cfg['disk.volume_name']}"
     return DiskSpec(
         mount_point=cfg["disk.mount_point"] or place,

@@ -10,8 +10,7 @@ renamed into it under a lock, so ten builds that start at once compile once.
     .opta-forge-shim     marker, in each of the three: a shim never takes another for cargo
 
 Symlinks, because macOS ends copied binaries. The answer to `rustc -vV` is kept beside the builds,
-by what the program is and how it was chosen: a directory can choose another toolchain (rustup), so
-the caller says in which directory to ask.
+by what the program is and what rustup chooses it by; it is asked in the current directory.
 """
 
 import contextlib
@@ -135,7 +134,7 @@ def find_rustc(env: Mapping[str, str]) -> str:
             f"there is no `{wanted}` to build the native shim with",
             hint="install Rust, or add the directory of rustc to PATH",
         )
-    return os.path.abspath(found)  # noqa: PTH100  # a proxy must keep its name: do not resolve
+    return os.path.abspath(found)  # a proxy must keep its name: do not resolve
 
 
 def shim_key(source: Path, rustc_version: str, target: str | None) -> str:

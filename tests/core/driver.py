@@ -44,14 +44,14 @@ class Driver:
     def begin(self, conn: int, *argv: str, root: str | None = "/src/app", **fields: Any) -> None:
         """A launcher asks, and its workspace is found."""
         env = fields.pop("env", {})
-        workspace = fields.pop("workspace", Workspace(root) if root else None)
+        workspace = fields.pop("workspace", Workspace(root, outside="" if root else "nothing here"))
         self.receive(
             conn,
             messages.Begin(
                 pid=conn * 100, cwd="/src/app", argv=list(argv or ("build",)), env=env, **fields
             ),
         )
-        self.post(events.Resolved(conn, workspace, "" if workspace else "nothing here"))
+        self.post(events.Resolved(conn, workspace))
 
     def mount(self, usage: DiskUsage = EMPTY) -> None:
         self.post(events.DiskReady(DISK, usage))

@@ -7,7 +7,7 @@ from forge.core.builds import BuildPhase
 from forge.core.disk import DiskUsage
 from forge.core.disk_life import RETRY_S, DiskPhase
 from forge.core.launches import DISK_PATIENCE_S
-from forge.core.workspace import Workspace, target_dir_name
+from forge.core.workspace import CargoConfig, Workspace, target_dir_name
 from tests.core.driver import DISK, EMPTY, GIB, SPEC, Driver, settings
 
 PATH = f"/mnt/builds/{target_dir_name('/src/app')}"
@@ -135,7 +135,7 @@ def test_builds_on_a_disk_that_vanishes_are_told(driver):
         (["build"], {"CARGO_BUILD_TARGET_DIR": "/x"}, Workspace("/src/app")),
         (["build", "--config", "build.target-dir='/x'"], {}, Workspace("/src/app")),
         (["install", "--path", "."], {}, Workspace("/src/app")),
-        (["build"], {}, None),
+        (["build"], {}, Workspace(None, outside="nothing here")),
     ],
 )
 def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, workspace):
@@ -146,7 +146,7 @@ def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, worksp
 
 
 def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver):
-    workspace = Workspace("/src/app", "out", "/src/app/.cargo/config.toml")
+    workspace = Workspace("/src/app", CargoConfig("out", "/src/app/.cargo/config.toml"))
     driver.run(1, workspace=workspace)
     driver.run(2, workspace=workspace)
     assert "gives way to the RAM disk" in driver.reply(1, "go")["notes"][0]
@@ -156,7 +156,9 @@ def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver)
 
 def test_a_target_dir_from_a_cargo_config_can_be_kept():
     driver = Driver(settings(override_config_target_dir=False))
-    driver.begin(1, workspace=Workspace("/src/app", "out", "/src/app/.cargo/config.toml"))
+    driver.begin(
+        1, workspace=Workspace("/src/app", CargoConfig("out", "/src/app/.cargo/config.toml"))
+    )
     assert driver.reply(1, "go")["target_dir"] is None
     assert driver.reply(1, "go")["notes"] == []
 

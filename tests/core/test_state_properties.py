@@ -26,7 +26,7 @@ class Daemon(RuleBasedStateMachine):
 
     @rule(conn=CONNS, root=st.sampled_from(["/a", "/b", None]))
     def resolved(self, conn, root):
-        self.driver.post(events.Resolved(conn, Workspace(root) if root else None))
+        self.driver.post(events.Resolved(conn, Workspace(root)))
 
     @rule()
     def target_dirs_made(self):

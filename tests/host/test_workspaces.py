@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.host.workspaces import Outside, Workspaces
+from forge.host.workspaces import Workspaces
 
 PACKAGE = '[package]\nname = "p"\nversion = "0.1.0"\nedition = "2021"\n'
 
@@ -106,8 +106,10 @@ def test_a_manifest_path_and_a_directory_are_followed(tmp_path):
 )
 def test_outside_a_workspace_the_reason_is_said(tmp_path, manifest, why):
     (tmp_path / "x.rs").write_text("fn main() {}")
-    with pytest.raises(Outside, match=why):
-        root_of(tmp_path, manifest=manifest)
+    env = {"HOME": "/nonexistent"}
+    found = Workspaces().find(str(tmp_path), None, manifest, None, env)
+    assert found.root is None
+    assert why in found.outside
 
 
 def test_broken_manifests_are_left_for_cargo_to_complain_about(tmp_path):
@@ -128,10 +130,10 @@ def test_target_dir_and_alias_come_from_the_nearest_cargo_config(tmp_path):
     env = {"HOME": str(tmp_path / "home")}
     finder = Workspaces()
     found = finder.find(str(tmp_path), None, None, "b2", env)
-    assert (found.config_target_dir, found.alias_of) == ("near", "build")
-    assert found.config_file == str(tmp_path / ".cargo/config.toml")
-    assert finder.find(str(tmp_path), None, None, "nt", env).alias_of == "nextest"
-    assert finder.find(str(tmp_path), None, None, "build", env).alias_of is None
+    assert (found.config.target_dir, found.config.alias_of) == ("near", "build")
+    assert found.config.target_dir_file == str(tmp_path / ".cargo/config.toml")
+    assert finder.find(str(tmp_path), None, None, "nt", env).config.alias_of == "nextest"
+    assert finder.find(str(tmp_path), None, None, "build", env).config.alias_of is None
 
 
 def test_a_changed_file_is_read_again(tmp_path):

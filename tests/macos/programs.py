@@ -90,7 +90,7 @@ def _hold_pipe(world: World, duration_s: float) -> None:
 
 
 def _fork_detached() -> bool:
-    """Return True in the caller and False in a process of a session of its own."""
+    """Return True in the caller and False in a process that nobody waits for."""
     child = os.fork()
     if child:
         os.waitpid(child, 0)

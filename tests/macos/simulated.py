@@ -147,7 +147,7 @@ class SimulatedMac:
             state["shows_owner"] = False
 
     def reboot(self) -> None:
-        """Lose all images, as a restart does, and begin a new boot session."""
+        """Lose all images, as a restart does, and begin a new boot."""
         with self.world.changing() as state:
             for image in list(state["images"]):
                 self.world.detach(state, image, force=True)

@@ -110,8 +110,7 @@ class PrivateForge:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,
-            **options,
+            **({"start_new_session": True} | options),
         )
         self.started.append(process)
         return process
@@ -170,9 +169,15 @@ class PrivateForge:
                 with contextlib.suppress(ForgeError):
                     self.ask({"type": "disk", "verb": "unmount", "force": True})
             daemon.send_signal(signal.SIGKILL)  # ends one that is stopped as well
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-            psutil.wait_procs([daemon], timeout=10)
+            wait_until(lambda: is_gone(pid))
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process has ended, be it that nobody has asked how."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def changed(env: Mapping[str, str], by: Mapping[str, str | None] | None) -> dict[str, str]:

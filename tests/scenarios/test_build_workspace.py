@@ -115,9 +115,7 @@ def test_check_clippy_and_doc_work_in_the_same_target_dir(
     assert not (project / "target").exists()
 
 
-def test_metadata_names_the_target_dir_that_is_built_in(
-    built: PrivateForge, project: Path
-) -> None:
+def test_metadata_names_the_target_dir_that_is_built_in(built: PrivateForge, project: Path) -> None:
     done = built.run("metadata", "--no-deps", "--format-version=1", cwd=project / "hello")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["target_directory"] == str(built.target_dir(project))

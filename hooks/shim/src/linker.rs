@@ -25,7 +25,6 @@ use crate::sys::{self, Env, Signals};
 const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 const LOCK_INTERVAL: Duration = Duration::from_millis(25);
 const CANCEL_GRACE: Duration = Duration::from_millis(200);
-const PARTING_PATIENCE: Duration = Duration::from_millis(100);
 
 pub fn run(called: &OsStr, args: &[OsString]) -> ! {
     let Some(real) = real_linker(called) else {

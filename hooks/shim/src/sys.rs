@@ -64,7 +64,6 @@ pub const POLLOUT: i16 = 4;
 pub const LOCK_EX_NB: c_int = 2 | 4;
 pub const ENOENT: i32 = 2;
 pub const EINTR: i32 = 4;
-pub const EACCES: i32 = 13;
 
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
@@ -498,14 +497,6 @@ impl Env {
             Some(place) => *place = entry,
             None => self.entries.push(entry),
         }
-    }
-
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        let entry = self
-            .entries
-            .iter()
-            .find(|entry| is_named(entry.as_bytes(), name))?;
-        Some(&entry.as_bytes()[name.len() + 1..])
     }
 }
 

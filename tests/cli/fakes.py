@@ -1,0 +1,125 @@
+"""A daemon that says what it was told to say, on a real socket."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Reply = dict[str, Any] | bytes | Callable[[], "Reply"] | None
+
+
+def a_disk(**changes: Any) -> dict[str, Any]:
+    mib = 1024 * 1024
+    return {
+        "phase": "mounted", "kind": "tmpfs", "mount_point": "/mnt/OptaBuilds", "node": None,
+        "adopted": False, "wanted_mib": 4096, "size_mib": 4096, "total_bytes": 4096 * mib,
+        "used_bytes": 1024 * mib, "free_bytes": 3072 * mib, "total_files": 1048576,
+        "used_files": 812, "caveats": [], "failure": None, "hint": None, **changes,
+    }  # fmt: skip
+
+
+def a_build(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "b7", "phase": "running", "phase_s": 83.4, "verb": "test", "argv": ["test"],
+        "cwd": "/src/ripgrep", "root": "/src/ripgrep",
+        "target_dir": "/mnt/OptaBuilds/ripgrep-0123456789ab", "pid": 400, "cargo_pid": 401,
+        "via": "forge", "interactive": True, "parent": None, "began_at": 1.0, **changes,
+    }  # fmt: skip
+
+
+def a_target_dir(**changes: Any) -> dict[str, Any]:
+    return {
+        "path": "/mnt/OptaBuilds/ripgrep-0123456789ab", "project": "ripgrep",
+        "root": "/src/ripgrep", "size_bytes": 5 * 1024**2, "files": 7, "created_at": 1.0,
+        "last_used_at": 2.0, "age_s": 61.0, "builds": 3, "in_use_by": ["b7"], **changes,
+    }  # fmt: skip
+
+
+def a_report(**changes: Any) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(), "version": "0.1.0", "protocol": 1, "socket": "/s", "log_file": "/l",
+        "uptime_s": 3700.0, "stopping": False, "config_file": None, "cores": 8,
+        "memory_map": {
+            "total_mib": 16384,
+            "rows": [
+                {"key": "model", "tenant": "AI engine", "size_mib": 12288, "kind": "wired"},
+                {"key": "ram_disk", "tenant": "RAM disk", "size_mib": 4096, "kind": "wired"},
+            ],
+        },
+        "disk": a_disk(), "target_dirs": [], "builds": [], **changes,
+    }  # fmt: skip
+
+
+def a_status(**changes: Any) -> dict[str, Any]:
+    return {"type": "status", "status": a_report(**changes)}
+
+
+class FakeDaemon:
+    """Answers each type of request with the replies it was given for it; keeps all requests.
+
+    A reply that is bytes is sent as it is; one that can be called is called; None sends nothing.
+    After a `stop` the socket is closed, and `process`, if there is one, is ended.
+    """
+
+    def __init__(self, state_dir: Path, replies: dict[str, list[Reply]]) -> None:
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+        self.path = state_dir / "forged.sock"
+        self.requests: list[dict[str, Any]] = []
+        self.replies = replies
+        self.process: subprocess.Popen[bytes] | None = None
+        self._peers: list[socket.socket] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(str(self.path))
+        self._socket.listen(16)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def with_process(self) -> int:
+        """Start a process that stands for the daemon's, and return its pid."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+        )
+        return self.process.pid
+
+    def close(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._socket.close()
+        for peer in self._peers:
+            peer.close()
+        if self.process and self.process.stdin:
+            self.process.stdin.close()
+            self.process.wait()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._socket.accept()
+            except OSError:
+                return
+            self._peers.append(peer)
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        with peer, peer.makefile("rwb") as lines:
+            for line in lines:
+                request = json.loads(line)
+                self.requests.append(request)
+                for reply in self.replies.get(request["type"], ()):
+                    self._send(lines, reply)
+                if request["type"] == "stop":
+                    self.path.unlink(missing_ok=True)
+                    self._socket.close()
+                    if self.process and self.process.stdin:
+                        self.process.stdin.close()
+
+    def _send(self, lines: Any, reply: Reply) -> None:
+        if callable(reply):
+            reply = reply()
+        if reply is not None:
+            lines.write(reply if isinstance(reply, bytes) else json.dumps(reply).encode() + b"\n")
+            lines.flush()

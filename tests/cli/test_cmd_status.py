@@ -1,0 +1,59 @@
+"""`forge status`."""
+
+import json
+import os
+
+from tests.cli.conftest import Forge, StartDaemon
+from tests.cli.fakes import a_build, a_report, a_status, a_target_dir
+
+
+def test_status_shows_what_the_daemon_reports(forge: Forge, daemon: StartDaemon):
+    daemon(status=[a_status(builds=[a_build()], target_dirs=[a_target_dir()])])
+    result = forge("status")
+    assert (result.code, result.err) == (0, "")
+    for words in (
+        "mounted, tmpfs",
+        "25% used",
+        "/src/ripgrep",
+        "running",
+        "5 MiB",
+        "1 min 1 s ago",
+    ):
+        assert words in result.out
+
+
+def test_status_as_json_is_the_daemons_own_object(forge: Forge, daemon: StartDaemon):
+    fake = daemon(status=[a_status()])
+    result = forge("status", "--json")
+    assert json.loads(result.out) == a_report()
+    assert fake.requests == [{"client": "0.1.0", "type": "status", "v": 1}]
+
+
+def test_status_starts_no_daemon(forge: Forge, place):
+    result = forge("status")
+    assert result.code == os.EX_UNAVAILABLE
+    assert "start it with `forge daemon start`" in result.err
+    assert not (place / "state").exists()
+
+
+def test_status_as_json_without_a_daemon_has_a_null_pid_and_the_reason(forge: Forge, place):
+    result = forge("status", "--json")
+    assert result.code == os.EX_UNAVAILABLE
+    answer = json.loads(result.out)
+    assert answer["pid"] is None
+    assert answer["socket"] == str(place / "state" / "forged.sock")
+    assert answer["error"]["slug"] == "daemon-unreachable"
+
+
+def test_a_daemon_that_hangs_is_not_waited_for_for_ever(forge: Forge, daemon: StartDaemon):
+    daemon(status=[])
+    result = forge("status")
+    assert result.code == os.EX_UNAVAILABLE
+    assert "did not answer within 2 s" in result.err
+
+
+def test_a_daemon_that_talks_garbage_is_told_apart(forge: Forge, daemon: StartDaemon):
+    daemon(status=[b"\xff\xfe nonsense\n"])
+    result = forge("status")
+    assert result.code == os.EX_PROTOCOL
+    assert "garbage" in result.err

@@ -1,0 +1,118 @@
+"""What people see."""
+
+import io
+import os
+import re
+
+import pytest
+from rich.console import Console
+
+from forge.cli import render
+from forge.core.memory_map import propose
+from forge.core.moment import Moment
+from forge.core.report import status_report
+from forge.core.settings import Settings
+from forge.core.state import State
+from tests.cli.fakes import a_build, a_disk, a_report, a_target_dir
+
+
+def shown(renderable, width: int = 80, **options) -> str:
+    file = io.StringIO()
+    render.print_lines(renderable, Console(file=file, width=width, markup=False, **options))
+    return file.getvalue()
+
+
+def test_the_whole_status_fits_80_columns():
+    report = a_report(
+        builds=[a_build(root="/a/very/long/way/to/a/project/of/somebody/that/never/ends/ripgrep")],
+        target_dirs=[a_target_dir(root="/home/somebody/" + "deep/" * 20)],
+        disk=a_disk(caveats=["its pages can be swapped out: " + "why " * 30]),
+    )
+    text = shown(render.status_view(report))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert not re.search(r" $", text, re.MULTILINE)
+    for word in ("mounted, tmpfs", "b7", "1 min 23 s", "5 MiB", "AI engine 12.0 GiB", "up 1 h"):
+        assert word in text, text
+
+
+def test_the_view_takes_what_the_core_reports():
+    state = State(Settings(disk=None, memory_map=propose(256 * 1024), cores=32))
+    text = shown(render.status_view(status_report(state, Moment(5.0, 100.0))))
+    assert 'off: disk.kind is "none"' in text
+    assert "linker buffer 51.0 GiB" in text
+    assert "no build runs" in text
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "says"),
+    [
+        (0, "[--------------------] 0% used: 0 B"),
+        (2048, "[##########----------] 50% used: 2.0 GiB"),
+        (3600, "88% used, nearly full: 3.5 GiB"),
+        (4096, "[####################] 100% used, full: 4.0 GiB"),
+        (5000, "100% used, full: 4.9 GiB"),  # a directory may hold more than its size
+    ],
+)
+def test_the_bar_says_in_words_what_it_shows(used_mib, says):
+    disk = a_disk(used_bytes=used_mib * 1024 * 1024)
+    assert says in shown(render.use_bar(disk))
+
+
+@pytest.mark.parametrize(
+    ("disk", "says"),
+    [
+        (a_disk(phase="absent", kind=None, size_mib=None, total_bytes=None),
+         "not mounted; the next build mounts it at /mnt/OptaBuilds"),
+        (a_disk(phase="failed", kind=None, total_bytes=None, failure="no room", hint="make some"),
+         "failed: no room (make some)"),
+        (a_disk(kind="apfs", mount_point="/Volumes/OptaBuilds", node="/dev/disk4"),
+         "mounted, apfs, 4.0 GiB at /Volumes/OptaBuilds on /dev/disk4"),
+        (a_disk(caveats=["it is an ordinary disk"]), "note: it is an ordinary disk"),
+    ],
+)  # fmt: skip
+def test_each_state_of_the_disk_is_told_in_words(disk, says):
+    assert says in shown(render.disk_view(disk), width=200)
+
+
+def test_names_from_outside_cannot_drive_the_terminal():
+    text = shown(render.builds_view([a_build(root="/a/\x1b[31m[bold]\udcff\n")]), width=200)
+    assert r"/a/\x1b[31m[bold]\udcff\n" in text
+
+
+def test_colour_is_used_on_a_terminal_and_never_with_no_color():
+    view = render.use_bar(a_disk())
+    assert "\x1b[" in shown(view, force_terminal=True, color_system="standard")
+    assert "\x1b[3" not in shown(view, force_terminal=True, no_color=True)
+
+
+def test_rows_are_whole_lines_where_the_output_is_not_a_terminal(monkeypatch, capsys):
+    path = "/mnt/" + "x" * 300
+    render.print_lines(render.target_dirs_view([a_target_dir(path=path)], paths=True))
+    assert path in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"at": "2026-01-02T03:04:05.678+00:00", "decision": "disk.mounted", "size_mib": 3},
+         "disk.mounted  size_mib=3"),
+        ({"decision": "disk.failed", "reason": "two words", "while": None},
+         'disk.failed  reason="two words"  while=null'),
+        ({"decision": "build.granted", "argv": ["build"], "why": ""},
+         'build.granted  argv=["build"]  why=""'),
+        ({"decision": "daemon.bug", "traceback": "Traceback:\n  line 1\n"}, "\n  line 1"),
+        ({"at": "never", "decision": "x"}, "never  x"),
+    ],
+)  # fmt: skip
+def test_a_decision_is_one_line_with_its_numbers(entry, says):
+    assert says in shown(render.decision_line(entry), width=200)
+
+
+def test_times_of_decisions_are_local(monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    entry = {"at": "2026-01-02T05:04:05.678+02:00", "decision": "x"}
+    if os.environ["TZ"] == "UTC":
+        import time
+
+        time.tzset()
+    assert shown(render.decision_line(entry)).startswith("2026-01-02 03:04:05.678")
