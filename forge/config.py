@@ -131,6 +131,12 @@ SETTINGS: tuple[Setting, ...] = (
         _yes_no,
     ),
     Setting(
+        "builds.gates", "true or false", True,
+        "Whether each rustc and each linker starts through the native shim, which Forge compiles"
+        " once with your rustc.",
+        _yes_no,
+    ),
+    Setting(
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
         _yes_no,

@@ -33,8 +33,8 @@ def config() -> None:
 def show(call: Call) -> None:
     """Show every setting, with the value in force.
 
-    And where it comes from. `file`: forge.toml sets it. `default`: nobody does. `computed`: from
-    the machine; the value is the running daemon's, and `auto` when none runs.
+    The last column says where it comes from. `file`: forge.toml sets it. `default`: nobody does.
+    `computed`: from the machine; the value is the running daemon's, and `auto` when none runs.
     """
     file = Path(paths.config_file(call.env))
     settings = rows(load(file), _computed(call, file))

@@ -24,8 +24,8 @@ WATCH_EVERY_S = 1.0
 def status(call: Call, watch: bool) -> None:
     """Show the RAM disk, builds and target dirs.
 
-    And the memory map and the daemon. Never starts a daemon: when none runs, it says so and exits
-    with 69.
+    The memory map and the daemon are there too. Never starts a daemon: when none runs, it says so
+    and exits with 69.
     """
     _show(call)
     while watch:

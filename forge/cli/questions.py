@@ -10,6 +10,10 @@ import forge
 from forge import paths
 from forge.cli.commands import Call
 from forge.client.connection import connect, connect_or_start
+from forge.errors import ProtocolMismatch
+
+ANSWERS = {"status": "status", "disk": "disk", "resolve": "resolved", "stop": "ok"}
+"""What the daemon answers to each request that we make: docs/protocol.md."""
 
 SHOWN_AFTER_S = 0.5
 LINE_EVERY_S = 30.0
@@ -25,9 +29,15 @@ def ask(
     """Return the daemon's reply; `start` starts one where none runs. Raises ForgeError."""
     connection = (connect_or_start if start else connect)(call.env)
     try:
-        return connection.ask({"client": forge.__version__, **request}, on_wait=on_wait)
+        reply = connection.ask({"client": forge.__version__, **request}, on_wait=on_wait)
     finally:
         connection.close()
+    asked, answered = request["type"], reply["type"]
+    if answered != ANSWERS[asked]:
+        raise ProtocolMismatch(
+            f"the daemon answers `{answered[:40]}` to `{asked}`", hint="`forge daemon restart`"
+        )
+    return reply
 
 
 def ask_status(call: Call, *, start: bool = False) -> dict[str, Any]:
@@ -37,8 +47,9 @@ def ask_status(call: Call, *, start: bool = False) -> dict[str, Any]:
         "socket": paths.socket_path(call.env),
         "log_file": os.path.join(paths.state_dir(call.env), paths.LOG_NAME),
     }
-    status = ask(call, {"type": "status"}, start=start)["status"]
-    assert isinstance(status, dict), "the protocol says so"
+    status = ask(call, {"type": "status"}, start=start).get("status")
+    if not isinstance(status, dict):
+        raise ProtocolMismatch("the daemon's status is no object", hint="`forge daemon restart`")
     return status
 
 

@@ -61,6 +61,7 @@ def status_view(report: Report) -> RenderableType:
     for label, value in (
         ("RAM disk", disk_view(report.get("disk") or {})),
         ("memory", Text(_memory_line(report.get("memory_map") or {}))),
+        ("gates", Text(_gates_line(report.get("shim") or {}))),
         ("daemon", Text(daemon_line(report))),
     ):
         head.add_row(Text(label, "bold"), value)
@@ -80,7 +81,8 @@ def disk_view(disk: Report) -> RenderableType:
         lines.append(use_bar(disk))
     if disk.get("failure"):
         hint = f" ({plain(disk['hint'])})" if disk.get("hint") else ""
-        lines.append(Text(f"failed: {plain(disk['failure'])}{hint}", "red"))
+        what = "the last change failed" if disk.get("phase") == "mounted" else "failed"
+        lines.append(Text(f"{what}: {plain(disk['failure'])}{hint}", "red"))
     lines += [Text(f"note: {plain(caveat)}", "yellow") for caveat in disk.get("caveats") or ()]
     return Group(*lines)
 
@@ -107,7 +109,7 @@ def builds_view(builds: Sequence[Report]) -> RenderableType:
     """Show the builds that run or wait."""
     if not builds:
         return Text("no build runs")
-    table = _table("build", "verb", "project", "phase", "for", "pid")
+    table = _table("build", "verb", "project", "phase", "for", "runs", "pid")
     for build in builds:
         table.add_row(
             plain(build.get("id")),
@@ -115,6 +117,7 @@ def builds_view(builds: Sequence[Report]) -> RenderableType:
             plain(build.get("root") or build.get("cwd") or "-"),
             plain(build.get("phase")),
             show_duration(float(build.get("phase_s") or 0)),
+            _runs(build.get("gates") or {}),
             str(build.get("cargo_pid") or build.get("pid") or "-"),
         )
     return table
@@ -190,6 +193,20 @@ def _memory_line(memory_map: Report) -> str:
         f"{plain(row['tenant'])} {show_mib(row['size_mib'])}" for row in memory_map.get("rows", ())
     ]
     return f"{show_mib(memory_map.get('total_mib', 0))}: {', '.join(rows)}"
+
+
+def _gates_line(shim: Report) -> str:
+    phase = plain(shim.get("phase") or "unknown")
+    if phase == "unknown":
+        return "not needed yet"
+    return f"{phase}: {plain(shim['failure'])}" if shim.get("failure") else phase
+
+
+def _runs(gates: Report) -> str:
+    """Say what of a build is behind its gates now."""
+    units, links = len(gates.get("units_running") or ()), len(gates.get("links_running") or ())
+    counts = [plural(units, "unit")] * bool(units) + [plural(links, "link")] * bool(links)
+    return ", ".join(counts) or "-"
 
 
 def _local_time(at: str) -> str:

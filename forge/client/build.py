@@ -15,7 +15,7 @@ from forge.client.connection import Connection, connect_or_start
 from forge.client.supervise import supervise
 from forge.core import wire
 from forge.core.verbs import is_passed
-from forge.errors import CargoMissing, ForgeError
+from forge.errors import CargoMissing, ForgeError, ProtocolMismatch
 
 WAIT_SHOWN_AFTER_S = 0.5
 WAIT_LINE_EVERY_S = 30.0
@@ -43,7 +43,24 @@ def run(argv: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     final = {**env, **go.get("env", {})}
     for name in go.get("unset", ()):
         final.pop(name, None)
+    open_jobserver(go, final)
     return supervise([cargo, *go.get("argv", argv)], final, connection, go, argv)
+
+
+def open_jobserver(go: Mapping[str, Any], env: dict[str, str]) -> None:
+    """Open the build's FIFO on two descriptors that cargo inherits, and tell cargo of them."""
+    jobserver = go.get("jobserver")
+    if not jobserver:
+        return
+    try:
+        ends = [os.open(jobserver["path"], os.O_RDWR | os.O_NOFOLLOW) for _ in range(2)]
+    except OSError as error:
+        say(f"no jobserver: {error.strerror}; cargo makes its own")
+        return
+    for end in ends:
+        os.set_inheritable(end, True)
+    pair = ",".join(map(str, ends))
+    env["CARGO_MAKEFLAGS"] = f"-j --jobserver-fds={pair} --jobserver-auth={pair}"
 
 
 def _begin(
@@ -51,7 +68,7 @@ def _begin(
 ) -> dict[str, Any]:
     line = _WaitLine()
     try:
-        return connection.ask(
+        reply = connection.ask(
             {
                 "type": "begin",
                 "client": _version(),
@@ -64,11 +81,24 @@ def _begin(
                 "parent": env.get("FORGE_BUILD"),
             },
             on_wait=line.show,
+            on_say=say,
         )
+        return _checked(reply)
     except OSError as error:  # the working directory is gone: cargo will say so
         raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
     finally:
         line.erase()
+
+
+def _checked(go: dict[str, Any]) -> dict[str, Any]:
+    """Return the daemon's `go` if cargo can be started by it. Raises ProtocolMismatch."""
+    env = go.get("env") or {}
+    lists = [go.get(name) or [] for name in ("argv", "unset", "notes")]
+    if go["type"] == "go" and isinstance(env, dict) and all(isinstance(one, list) for one in lists):
+        words = [*env.values(), *(word for one in lists for word in one)]
+        if all(isinstance(word, str) for word in words):
+            return go
+    raise ProtocolMismatch("the daemon's answer is no `go` that can be followed")
 
 
 class CwdGone(ForgeError):

@@ -95,8 +95,9 @@ class Connection:
         message: dict[str, Any],
         on_wait: Callable[[str, float], None] | None = None,
         patience_s: float = wire.PATIENCE_S,
+        on_say: Callable[[str], None] | None = None,
     ) -> dict[str, Any]:
-        """Send a request and return its reply, however many `wait`s precede it.
+        """Send a request and return its reply, however many `wait`s and `say`s precede it.
 
         Raises DaemonRefused when the reply is an error, DaemonUnreachable, ProtocolMismatch.
         """
@@ -106,6 +107,10 @@ class Connection:
             if reply["type"] == "wait":
                 if on_wait:
                     on_wait(str(reply.get("reason", "")), float(reply.get("since_s") or 0))
+                continue
+            if reply["type"] == "say":
+                if on_say:
+                    on_say(str(reply.get("line", "")))
                 continue
             if reply["type"] == "error":
                 raise DaemonRefused(

@@ -93,6 +93,32 @@ class KeepNextBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class EnsureShim:
+    """Find the shim or compile it, with the rustc on `search_path` (None: the daemon's PATH).
+
+    Answered by `ShimReady` or `ShimMissing`.
+    """
+
+    search_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MakeJobserver:
+    """Make the FIFO of a build, or open it again, with `tokens` in a new one."""
+
+    build: str
+    path: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveJobserver:
+    """Close and delete the FIFO of a build."""
+
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
 class EnsureDisk:
     """Mount or adopt the disk; answered by `DiskReady` or `DiskFailed`."""
 
@@ -153,6 +179,9 @@ Action = (
     | FindTargetDirs
     | RecordTargetDir
     | KeepNextBuild
+    | EnsureShim
+    | MakeJobserver
+    | RemoveJobserver
     | EnsureDisk
     | ResizeDisk
     | UnmountDisk

@@ -19,6 +19,7 @@ class BuildPhase(StrEnum):
     RESOLVING = "resolving"  # its workspace is being found
     WAITING_FOR_DISK = "waiting for the disk"
     PREPARING = "preparing"  # its target dir is being made
+    WAITING_FOR_SHIM = "waiting for the shim"
     GRANTED = "granted"  # its launcher was told to start cargo
     RUNNING = "running"
     ORPHANED = "orphaned"  # its launcher is gone, its cargo was told to end
@@ -45,9 +46,11 @@ class Build:
     config: CargoConfig = field(default_factory=CargoConfig)
     target_dir: str | None = None
     unset: tuple[str, ...] = ()
+    jobserver: str | None = None
     cargo_pid: int | None = None
     cargo_gone: bool = False
     disk_tries: int = 0
+    why: str = ""
     notes: list[str] = field(default_factory=list)
 
     def enters(self, phase: BuildPhase, now_s: float) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from forge.core.disk import Disk, DiskUsage
 from forge.core.messages import Message
 from forge.core.settings import Settings
+from forge.core.shim import Shim
 from forge.core.target_dirs import TargetDir
 from forge.core.workspace import Workspace
 
@@ -105,6 +106,20 @@ class DiskMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class ShimReady:
+    """The shim can be used."""
+
+    shim: Shim
+
+
+@dataclass(frozen=True, slots=True)
+class ShimMissing:
+    """There is no shim: no rustc, or it does not compile."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsLoaded:
     """forge.toml was read, at the start or again."""
 
@@ -139,6 +154,8 @@ Event = (
     | DiskFailed
     | DiskUnmounted
     | DiskMeasured
+    | ShimReady
+    | ShimMissing
     | SettingsLoaded
     | SettingsRefused
     | Tick

@@ -1,5 +1,6 @@
 """Builds from `begin` to their end: where each goes, when it starts, and what is left of it."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from forge.core import cargo_args, events, messages
@@ -8,9 +9,11 @@ from forge.core.actions import (
     EndOrphan,
     KeepNextBuild,
     Log,
+    MakeJobserver,
     MakeTargetDir,
     MeasureTargetDir,
     RecordTargetDir,
+    RemoveJobserver,
     Resolve,
     Send,
     Unwatch,
@@ -18,15 +21,22 @@ from forge.core.actions import (
 )
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskPhase
+from forge.core.gates import Tally
 from forge.core.moment import Moment
 from forge.core.redirect import decide
 from forge.core.replies import error
+from forge.core.shim import Shim
+from forge.core.shim_life import ShimPhase
+from forge.core.start import is_gated, plan_start
 from forge.core.target_dirs import TargetDir
 from forge.core.units import show_bytes, show_duration
 from forge.core.workspace import target_dir_name
 
 if TYPE_CHECKING:
     from forge.core.state import State
+
+SHIM_PATIENCE_S = 30.0
+"""A build waits so long for the shim to be compiled (2 s, measured), then goes without gates."""
 
 DISK_PATIENCE_S = 20.0
 """A build waits so long for the disk, then it goes on without."""
@@ -140,30 +150,56 @@ class Launches:
         return actions + self._go(build, now, why=event.reason)
 
     def _go(self, build: Build, now: Moment, *, why: str) -> list[Action]:
+        """Start a build whose place is known: at once, or when its gates are there."""
+        build.why = why
+        shim = self._state.shim
+        if not (self._state.settings.gates and is_gated(build)):
+            return self._start(build, now, None)
+        actions = shim.ensure(build.env.get("PATH"), now.steady_s)
+        if shim.phase is ShimPhase.BUILDING:
+            build.enters(BuildPhase.WAITING_FOR_SHIM, now.steady_s)
+            return actions + self._say_wait(build, now)
+        note = shim.note()
+        if note:
+            build.notes.append(note)
+        return actions + self._start(build, now, shim.shim)
+
+    def _start(self, build: Build, now: Moment, shim: Shim | None) -> list[Action]:
         """Tell a launcher to start cargo."""
         if build.conn is None:
             return self._forget(build)
-        argv = build.args.argv
-        env: dict[str, str] = {}
-        if build.target_dir:
-            argv, env = cargo_args.redirected(
-                build.args, build.target_dir, alias_of=build.config.alias_of
-            )
+        start = plan_start(build, self._state.settings, shim)
         build.enters(BuildPhase.GRANTED, now.steady_s)
+        self._state.gates.tallies[build.id] = Tally()
+        actions: list[Action] = []
+        if start.tokens is not None:
+            path = f"{self._state.settings.jobserver_dir}/{build.id}.jobs"
+            build.jobserver = path
+            actions.append(MakeJobserver(build.id, path, start.tokens))
         fields = {"build": build.id, "argv": list(build.args.argv), "root": build.root}
         return [
-            Log("build.granted", {**fields, "target_dir": build.target_dir, "why": why}),
+            *actions,
+            Log(
+                "build.granted",
+                {
+                    **fields,
+                    "target_dir": build.target_dir,
+                    "why": build.why,
+                    "tokens": start.tokens,
+                    "gated": shim is not None,
+                },
+            ),
             Send(
                 build.conn,
                 {
                     "type": "go",
                     "build": build.id,
-                    "argv": list(argv),
-                    "env": {**env, "FORGE_BUILD": build.id},
-                    "unset": [name for name in build.unset if name not in env],
+                    "argv": list(start.argv),
+                    "env": dict(start.env),
+                    "unset": list(start.unset),
                     "notes": build.notes,
                     "target_dir": build.target_dir,
-                    "jobserver": None,
+                    "jobserver": {"path": build.jobserver} if build.jobserver else None,
                 },
             ),
         ]
@@ -184,7 +220,8 @@ class Launches:
             return [error(conn, "protocol-mismatch", "`ended` without a build")]
         took_s = round(now.steady_s - build.began_steady_s, 3)
         fields = {"build": build.id, "exit": message.exit, "signal": message.signal}
-        return [Log("build.ended", {**fields, "wall_s": took_s}), *self._forget(build)]
+        tally = asdict(self._state.gates.tallies.get(build.id, Tally()))
+        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self._forget(build)]
 
     def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
         """Take over a build from a daemon that is gone."""
@@ -208,6 +245,11 @@ class Launches:
             since=now.steady_s, phase=BuildPhase.RUNNING,
             target_dir=message.target_dir, cargo_pid=message.cargo_pid,
         )  # fmt: skip
+        self._state.gates.tallies[build_id] = Tally()
+        jobserver: list[Action] = []
+        if message.jobserver and _lies_in(message.jobserver, self._state.settings.jobserver_dir):
+            build.jobserver = message.jobserver
+            jobserver = [MakeJobserver(build_id, message.jobserver, 0)]
         target_dir = self._state.target_dirs.get(message.target_dir or "")
         build.root = target_dir.root if target_dir else None
         self._keep(build)
@@ -217,6 +259,7 @@ class Launches:
             Watch(build.cargo_key, message.cargo_pid),
             Log("build.adopted", {"build": build_id, "target_dir": message.target_dir}),
             Send(conn, {"type": "adopted", "build": build_id}),
+            *jobserver,
             *([] if self._state.disk.disk else self._ensure_disk()),
         ]
 
@@ -249,7 +292,10 @@ class Launches:
     def _forget(self, build: Build) -> list[Action]:
         self._disconnect(build)
         del self.builds[build.id]
+        self._state.gates.tallies.pop(build.id, None)
         actions: list[Action] = [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
+        if build.jobserver:
+            actions.append(RemoveJobserver(build.id))
         if build.target_dir and build.phase is not BuildPhase.PREPARING:
             actions.append(MeasureTargetDir(build.target_dir))
         return actions
@@ -294,10 +340,18 @@ class Launches:
         waiting = [b for b in self.builds.values() if b.phase is BuildPhase.WAITING_FOR_DISK]
         return [action for build in waiting for action in self._place(build, now)]
 
+    def arm(self, now: Moment) -> list[Action]:
+        """Start the builds that waited for the shim, which is there or cannot be had."""
+        waiting = [b for b in self.builds.values() if b.phase is BuildPhase.WAITING_FOR_SHIM]
+        return [action for build in waiting for action in self._go(build, now, why=build.why)]
+
     def say_wait(self, now: Moment) -> list[Action]:
         """Tell the builds that wait what for; those that waited too long go on without."""
         actions: list[Action] = []
         for build in list(self.builds.values()):
+            if build.phase is BuildPhase.WAITING_FOR_SHIM:
+                patient = now.steady_s - build.since < SHIM_PATIENCE_S
+                actions += self._say_wait(build, now) if patient else self._start(build, now, None)
             if build.phase is not BuildPhase.WAITING_FOR_DISK:
                 continue
             if now.steady_s - build.since < DISK_PATIENCE_S:
@@ -313,6 +367,8 @@ class Launches:
             return []
         since_s = round(now.steady_s - build.since, 1)
         reason = f"the RAM disk is {self._state.disk.phase}"
+        if build.phase is BuildPhase.WAITING_FOR_SHIM:
+            reason = "the shim is being compiled, once"
         return [Send(build.conn, {"type": "wait", "reason": reason, "since_s": since_s})]
 
 
@@ -321,3 +377,8 @@ def build_number(build_id: str) -> int | None:
     digits = build_id.removeprefix("b")
     ours = build_id.startswith("b") and digits.isascii() and digits.isdigit() and len(digits) < 16
     return int(digits) if ours else None
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    name = path.removeprefix(f"{directory}/")
+    return name != path and "/" not in name and build_number(name.removesuffix(".jobs")) is not None

@@ -4,7 +4,7 @@ A message class is its own schema: the annotation of each field says what JSON i
 fields are ignored, so that a newer client can talk to an older daemon.
 """
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
@@ -106,10 +106,67 @@ class Stop(Message):
     type_name = "stop"
 
 
-MESSAGES: dict[str, type[Message]] = {
-    kind.type_name: kind
-    for kind in (Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop)
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit(Message):
+    """A rustc gate asks to start its rustc."""
+
+    type_name = "unit"
+    build: str
+    pid: int
+    crate: str
+    kinds: list[str]
+    links: bool = False
+    opt: str = "0"
+    debug: str = "0"
+    lto: str | None = None
+    codegen_units: int | None = None
+    target: str | None = None
+    incremental: bool = False
+    emit: list[str] = field(default_factory=list)
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitEnded(Message):
+    """What a unit has cost. `peak_kib` is the largest resident set of one process of it."""
+
+    type_name = "unit_ended"
+    exit: int | None = None
+    signal: int | None = None
+    wall_s: float = 0.0
+    user_s: float = 0.0
+    system_s: float = 0.0
+    peak_kib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link(Message):
+    """A linker gate asks to start its linker."""
+
+    type_name = "link"
+    build: str
+    pid: int
+    crate: str | None = None
+    output: str | None = None
+    inputs: int = 0
+    input_bytes: int = 0
+    linker: str = ""
+    linker_kind: str = "other"
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEnded(UnitEnded):
+    """What a link has cost."""
+
+    type_name = "link_ended"
+
+
+_KINDS: tuple[type[Message], ...] = (
+    Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, Unit, UnitEnded, Link,
+    LinkEnded,
+)  # fmt: skip
+MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}
 
 
 def read(line: bytes, *, first: bool) -> Message:
@@ -132,18 +189,16 @@ class UnknownVersion(ValueError):
 
 def _build(kind: type[Message], raw: dict[str, Any]) -> Message:
     values: dict[str, Any] = {}
-    for field, accepted in _schema(kind).items():
-        if field not in raw:
+    for name, accepted in _schema(kind).items():
+        if name not in raw:
             continue
-        if not _fits(raw[field], accepted):
-            raise ValueError(f"`{kind.type_name}`: field `{field}` has the wrong type")
-        values[field] = raw[field]
+        if not _fits(raw[name], accepted):
+            raise ValueError(f"`{kind.type_name}`: field `{name}` has the wrong type")
+        values[name] = raw[name]
     missing = [
-        field.name
-        for field in fields(kind)
-        if field.default is MISSING
-        and field.default_factory is MISSING
-        and field.name not in values
+        one.name
+        for one in fields(kind)
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in values
     ]
     if missing:
         raise ValueError(f"`{kind.type_name}`: field `{missing[0]}` is missing")
@@ -156,7 +211,7 @@ _schemas: dict[type[Message], dict[str, Any]] = {}
 def _schema(kind: type[Message]) -> dict[str, Any]:
     if kind not in _schemas:
         hints = get_type_hints(kind)
-        _schemas[kind] = {field.name: hints[field.name] for field in fields(kind)}
+        _schemas[kind] = {one.name: hints[one.name] for one in fields(kind)}
     return _schemas[kind]
 
 

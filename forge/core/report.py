@@ -1,8 +1,10 @@
 """The status object: what `forge status --json` prints and the CLI renders."""
 
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from forge.core.gates import Tally
 from forge.core.moment import Moment
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             ],
         },
         "disk": disk_report(state),
+        "shim": {
+            "phase": state.shim.phase,
+            "key": state.shim.shim.key if state.shim.shim else None,
+            "failure": state.shim.failure,
+        },
         "target_dirs": [
             {
                 "path": one.path,
@@ -60,6 +67,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
                 "interactive": build.interactive,
                 "parent": build.parent,
                 "began_at": build.began_at,
+                "gates": _gates_report(state, build.id),
             }
             for build in state.builds.values()
         ],
@@ -86,4 +94,14 @@ def disk_report(state: "State") -> dict[str, Any]:
         "caveats": list(disk.caveats) if disk else [],
         "failure": life.failure,
         "hint": life.hint,
+    }
+
+
+def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
+    running = state.gates.running_of(build_id)
+    tally = state.gates.tallies.get(build_id, Tally())
+    return {
+        "units_running": [one.what for one in running if not one.is_link],
+        "links_running": [one.what for one in running if one.is_link],
+        **asdict(tally),
     }

@@ -8,11 +8,17 @@ from forge.core.memory_map import MemoryMap
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds now. `disk` None: no RAM disk is wanted (`disk.kind = "none"`)."""
+    """What holds now. `disk` None: no RAM disk is wanted (`disk.kind = "none"`).
+
+    `socket_path` is where gates reach the daemon, `jobserver_dir` where builds' FIFOs are.
+    """
 
     disk: DiskSpec | None
     memory_map: MemoryMap
     cores: int
+    socket_path: str = ""
+    jobserver_dir: str = ""
+    gates: bool = True
     override_config_target_dir: bool = True
     link_target: bool = False
     config_file: str | None = None

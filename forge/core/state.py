@@ -24,12 +24,14 @@ from forge.core.actions import (
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
+from forge.core.gates import Gates
 from forge.core.launches import Launches
 from forge.core.moment import Moment
 from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.report import status_report
 from forge.core.settings import Settings
+from forge.core.shim_life import ShimLife
 from forge.core.target_dirs import TargetDir
 from forge.core.workspace import target_dir_name
 
@@ -43,6 +45,8 @@ class State:
     def __init__(self, settings: Settings, *, next_build: int = 1) -> None:
         self.settings = settings
         self.disk = DiskLife()
+        self.shim = ShimLife()
+        self.gates = Gates()
         self.target_dirs: dict[str, TargetDir] = {}
         self.launches = Launches(self, next_build)
         self.started_at: Moment | None = None
@@ -63,6 +67,8 @@ class State:
             events.DiskFailed: self._disk_failed,
             events.DiskUnmounted: self._disk_unmounted,
             events.DiskMeasured: self._disk_measured,
+            events.ShimReady: self._shim_ready,
+            events.ShimMissing: self._shim_missing,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
             events.Tick: self._tick,
@@ -72,6 +78,10 @@ class State:
             messages.Started: self.launches.started,
             messages.Ended: self.launches.ended,
             messages.Adopt: self.launches.adopt,
+            messages.Unit: self.gates.unit,
+            messages.UnitEnded: self.gates.ended,
+            messages.Link: self.gates.link,
+            messages.LinkEnded: self.gates.ended,
             messages.Status: self._status,
             messages.Resolve: self._resolve,
             messages.DiskRequest: self._disk_request,
@@ -110,6 +120,7 @@ class State:
     def _closed(self, event: events.Closed, now: Moment) -> list[Action]:
         self._questions.pop(event.conn, None)
         self._disk_requests.drop(event.conn)
+        self.gates.closed(event.conn)
         return self.launches.closed(event, now)
 
     def _resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
@@ -185,6 +196,14 @@ class State:
         if self.disk.disk:
             self.disk.usage = event.usage
         return []
+
+    # The shim
+
+    def _shim_ready(self, event: events.ShimReady, now: Moment) -> list[Action]:
+        return self.shim.is_ready(event.shim) + self.launches.arm(now)
+
+    def _shim_missing(self, event: events.ShimMissing, now: Moment) -> list[Action]:
+        return self.shim.has_failed(event.reason) + self.launches.arm(now)
 
     # Settings, status, time
 

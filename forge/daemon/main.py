@@ -26,6 +26,7 @@ from forge.daemon.server import Server
 from forge.daemon.settings import load_settings
 from forge.daemon.watches import Watches
 from forge.errors import ConfigInvalid, ForgeError
+from forge.host.fifo import Jobservers
 from forge.host.ramdisk import RamDisk
 from forge.host.state_dir import private_dir
 from forge.host.store import Store
@@ -90,21 +91,32 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
 
     asyncio_loop.set_exception_handler(on_crash)
     try:
-        cfg, settings = load_settings(config_file, ramdisk)
+        cfg, settings = load_settings(config_file, ramdisk, env)
     except ConfigInvalid as error:
         log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
-        cfg, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk)
+        cfg, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk, env)
     log.limit(cfg["daemon.log_size"] * MIB)
     state = State(settings, next_build=store.next_build())
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)
     watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))
+    jobservers = Jobservers()
     identity = {
         "pid": os.getpid(), "version": forge.__version__, "protocol": wire.VERSION,
         "socket": socket_path, "log_file": os.path.join(paths.state_dir(env), paths.LOG_NAME),
     }  # fmt: skip
     ports = Ports(
-        asyncio_loop, ramdisk, Workspaces(), store, watches, server, log, config_file, identity
+        asyncio_loop,
+        ramdisk,
+        Workspaces(),
+        jobservers,
+        env,
+        store,
+        watches,
+        server,
+        log,
+        config_file,
+        identity,
     )
     performer = Performer(ports, lambda event: loop.post_from_thread(event), ended.set)
     loop = Loop(state, performer)
@@ -133,6 +145,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     loop.stop()
     watches.close()
     performer.close()
+    jobservers.close()
 
 
 def open_ramdisk(env: Mapping[str, str]) -> RamDisk:

@@ -7,6 +7,7 @@ one for walking target dirs, and a few for all that a build waits for.
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from forge.core import actions, events
@@ -18,7 +19,9 @@ from forge.daemon.settings import load_settings
 from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.disk_usage import measure_tree
+from forge.host.shim import current_shim
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
+from forge.paths import cache_dir
 
 Post = Callable[[events.Event], None]
 
@@ -30,6 +33,7 @@ class Performer:
         self._ports = ports
         self._post = post
         self._disk_thread = ThreadPoolExecutor(1, "disk")
+        self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
         self._build_threads = ThreadPoolExecutor(4, "build")
         self._does: dict[type, Callable[[Any], None]] = {
@@ -44,6 +48,9 @@ class Performer:
             actions.MeasureTargetDir: self._in(self._walk_thread, self._measure_target_dir),
             actions.RecordTargetDir: self._record,
             actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
+            actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
+            actions.MakeJobserver: self._make_jobserver,
+            actions.RemoveJobserver: lambda a: ports.jobservers.remove(a.build),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
             actions.ResizeDisk: self._in(self._disk_thread, self._resize_disk),
             actions.UnmountDisk: self._in(self._disk_thread, self._unmount_disk),
@@ -58,7 +65,12 @@ class Performer:
 
     def close(self) -> None:
         """Let the threads end; what they are at in the doors is finished or has deadlines."""
-        for threads in (self._disk_thread, self._walk_thread, self._build_threads):
+        for threads in (
+            self._disk_thread,
+            self._shim_thread,
+            self._walk_thread,
+            self._build_threads,
+        ):
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _in(
@@ -93,6 +105,23 @@ class Performer:
         process = self._ports.watches.process(action.key)
         if process:
             processes.end(process)
+
+    def _ensure_shim(self, action: actions.EnsureShim) -> events.Event:
+        env = dict(self._ports.env)
+        if action.search_path:
+            env["PATH"] = action.search_path
+        try:
+            return events.ShimReady(current_shim(Path(cache_dir(env)), env))
+        except ForgeError as error:
+            return events.ShimMissing(error.message)
+        except OSError as error:
+            return events.ShimMissing(str(error))
+
+    def _make_jobserver(self, action: actions.MakeJobserver) -> None:
+        try:
+            self._ports.jobservers.make(action.build, action.path, action.tokens)
+        except OSError as error:
+            self._ports.log.write("jobserver.failed", {"build": action.build, "why": str(error)})
 
     def _resolve(self, action: actions.Resolve) -> events.Event:
         workspace = self._ports.workspaces.find(
@@ -177,7 +206,9 @@ class Performer:
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:
-            cfg, settings = load_settings(self._ports.config_file, self._ports.ramdisk)
+            cfg, settings = load_settings(
+                self._ports.config_file, self._ports.ramdisk, self._ports.env
+            )
         except ForgeError as error:
             return events.SettingsRefused(error.message, error.hint, action.conn)
         self._ports.log.limit(cfg["daemon.log_size"] * MIB)

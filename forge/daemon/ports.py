@@ -8,6 +8,7 @@ from typing import Any
 from forge.daemon.log import DecisionLog
 from forge.daemon.server import Server
 from forge.daemon.watches import Watches
+from forge.host.fifo import Jobservers
 from forge.host.ramdisk import RamDisk
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
@@ -20,6 +21,8 @@ class Ports:
     loop: asyncio.AbstractEventLoop
     ramdisk: RamDisk
     workspaces: Workspaces
+    jobservers: Jobservers
+    env: Mapping[str, str]
     store: Store
     watches: Watches
     server: Server

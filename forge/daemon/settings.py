@@ -1,8 +1,10 @@
 """From forge.toml and the measured machine to the settings that the core works with."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from forge import config
+from forge import config, paths
 from forge.core.disk import DiskKind, DiskSpec
 from forge.core.memory_map import REFERENCE_ROWS, propose
 from forge.core.settings import Settings
@@ -13,7 +15,9 @@ from forge.host.ramdisk import RamDisk
 INODE_BYTES = 4096
 
 
-def load_settings(file: str, ramdisk: RamDisk) -> tuple[config.Config, Settings]:
+def load_settings(
+    file: str, ramdisk: RamDisk, env: Mapping[str, str]
+) -> tuple[config.Config, Settings]:
     """Read forge.toml and fill in what it leaves to the machine. Raises ConfigInvalid."""
     cfg = config.load(Path(file))
     memory_mib = cfg["host.memory"] or machine.memory_mib()
@@ -29,6 +33,9 @@ def load_settings(file: str, ramdisk: RamDisk) -> tuple[config.Config, Settings]
         disk=_disk_spec(cfg, memory_map.size_mib("ram_disk"), ramdisk),
         memory_map=memory_map,
         cores=cfg["host.cores"] or machine.cores(),
+        socket_path=paths.socket_path(env),
+        jobserver_dir=os.path.join(paths.state_dir(env), "jobs"),
+        gates=cfg["builds.gates"],
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
         config_file=str(cfg.path) if cfg.path else None,

@@ -19,7 +19,7 @@ class TomlFiles:
         """Parse a file, once per state of it; {} when absent or broken: cargo will tell."""
         try:
             status = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL in the path
             self._parsed.pop(path, None)
             return {}
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -34,8 +34,9 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def env(place: Path) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     return {
-        "PATH": os.environ["PATH"],
+        **inherited,
         "HOME": str(place / "home"),
         "FORGE_STATE_DIR": str(place / "state"),
         "FORGE_CACHE_DIR": str(place / "cache"),

@@ -28,7 +28,9 @@ def a_build(**changes: Any) -> dict[str, Any]:
         "id": "b7", "phase": "running", "phase_s": 83.4, "verb": "test", "argv": ["test"],
         "cwd": "/src/ripgrep", "root": "/src/ripgrep",
         "target_dir": "/mnt/OptaBuilds/ripgrep-0123456789ab", "pid": 400, "cargo_pid": 401,
-        "via": "forge", "interactive": True, "parent": None, "began_at": 1.0, **changes,
+        "via": "forge", "interactive": True, "parent": None, "began_at": 1.0,
+        "gates": {"units_running": ["syn", "serde"], "links_running": ["/t/debug/build/x"]},
+        **changes,
     }  # fmt: skip
 
 
@@ -51,6 +53,7 @@ def a_report(**changes: Any) -> dict[str, Any]:
                 {"key": "ram_disk", "tenant": "RAM disk", "size_mib": 4096, "kind": "wired"},
             ],
         },
+        "shim": {"phase": "ready", "key": "0123", "failure": None},
         "disk": a_disk(), "target_dirs": [], "builds": [], **changes,
     }  # fmt: skip
 

@@ -3,6 +3,8 @@
 import json
 import os
 
+import pytest
+
 from tests.cli.conftest import Forge, StartDaemon
 from tests.cli.fakes import a_build, a_report, a_status, a_target_dir
 
@@ -52,8 +54,16 @@ def test_a_daemon_that_hangs_is_not_waited_for_for_ever(forge: Forge, daemon: St
     assert "did not answer within 2 s" in result.err
 
 
-def test_a_daemon_that_talks_garbage_is_told_apart(forge: Forge, daemon: StartDaemon):
-    daemon(status=[b"\xff\xfe nonsense\n"])
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (b"\xff\xfe nonsense\n", "garbage"),
+        ({"type": "ok", "line": "fine"}, "the daemon answers `ok` to `status`"),
+        ({"type": "status"}, "no object"),
+    ],
+)
+def test_a_daemon_that_talks_garbage_is_told_apart(forge: Forge, daemon: StartDaemon, reply, says):
+    daemon(status=[reply])
     result = forge("status")
     assert result.code == os.EX_PROTOCOL
-    assert "garbage" in result.err
+    assert says in result.err

@@ -31,7 +31,15 @@ def test_the_whole_status_fits_80_columns():
     text = shown(render.status_view(report))
     assert max(len(line) for line in text.splitlines()) <= 80
     assert not re.search(r" $", text, re.MULTILINE)
-    for word in ("mounted, tmpfs", "b7", "1 min 23 s", "5 MiB", "AI engine 12.0 GiB", "up 1 h"):
+    for word in (
+        "mounted, tmpfs",
+        "b7",
+        "1 min 23 s",
+        "5 MiB",
+        "AI engine 12.0 GiB",
+        "up 1 h",
+        "units",
+    ):
         assert word in text, text
 
 
@@ -65,6 +73,7 @@ def test_the_bar_says_in_words_what_it_shows(used_mib, says):
          "not mounted; the next build mounts it at /mnt/OptaBuilds"),
         (a_disk(phase="failed", kind=None, total_bytes=None, failure="no room", hint="make some"),
          "failed: no room (make some)"),
+        (a_disk(failure="1 MiB is below the 4 MiB in use"), "the last change failed: 1 MiB is"),
         (a_disk(kind="apfs", mount_point="/Volumes/OptaBuilds", node="/dev/disk4"),
          "mounted, apfs, 4.0 GiB at /Volumes/OptaBuilds on /dev/disk4"),
         (a_disk(caveats=["it is an ordinary disk"]), "note: it is an ordinary disk"),
@@ -72,6 +81,27 @@ def test_the_bar_says_in_words_what_it_shows(used_mib, says):
 )  # fmt: skip
 def test_each_state_of_the_disk_is_told_in_words(disk, says):
     assert says in shown(render.disk_view(disk), width=200)
+
+
+@pytest.mark.parametrize(
+    ("shim", "says"),
+    [
+        ({"phase": "unknown"}, "not needed yet"),
+        ({}, "not needed yet"),
+        ({"phase": "being compiled", "failure": None}, "being compiled"),
+        ({"phase": "missing", "failure": "there is no `rustc`"}, "missing: there is no `rustc`"),
+    ],
+)
+def test_the_state_of_the_gates_is_told_in_words(shim, says):
+    assert re.search(
+        rf"^gates +{re.escape(says)}$", shown(render.status_view(a_report(shim=shim))), re.M
+    )
+
+
+def test_what_runs_behind_the_gates_is_counted():
+    assert "2 units, 1 link" in shown(render.builds_view([a_build()]), width=200)
+    none = a_build(gates={"units_running": [], "links_running": []})
+    assert "running  1 min 23 s  -" in shown(render.builds_view([none]), width=200)
 
 
 def test_names_from_outside_cannot_drive_the_terminal():

@@ -17,7 +17,8 @@ EMPTY = DiskUsage(6 * GIB, 0, 6 * GIB, 1_000_000, 1)
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(**{"disk": SPEC, "memory_map": propose(24 * 1024), "cores": 2, **changes})
+    given = {"disk": SPEC, "memory_map": propose(24 * 1024), "cores": 2, "gates": False}
+    return Settings(**{**given, "jobserver_dir": "/state/jobs", **changes})
 
 
 class Driver:

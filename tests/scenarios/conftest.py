@@ -212,7 +212,7 @@ def clean_env() -> dict[str, str]:
     }
 
 
-def open_forge(name: str = "of") -> PrivateForge:
+def open_forge(cache: Path, name: str = "of") -> PrivateForge:
     """Make a private Forge; the caller takes it apart."""
     home = Path(tempfile.mkdtemp(prefix=name, dir=TEMPORARY))
     label = f"{name}-{secrets.token_hex(4)}"
@@ -224,7 +224,7 @@ def open_forge(name: str = "of") -> PrivateForge:
         mount_point = Path("/dev/shm") / label
     env = clean_env() | {
         "FORGE_STATE_DIR": str(home / "s"),
-        "FORGE_CACHE_DIR": str(home / "c"),
+        "FORGE_CACHE_DIR": str(cache),
         "FORGE_CONFIG": str(home / "forge.toml"),
     }
     forge = PrivateForge(home, mount_point, env)
@@ -238,10 +238,16 @@ def _cargo_is_here() -> None:
         pytest.skip("there is no cargo on PATH")
 
 
+@pytest.fixture(scope="session")
+def forge_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What can be made again, above all the native shim: built once and shared by all."""
+    return tmp_path_factory.mktemp("forge-cache")
+
+
 @pytest.fixture
-def forge() -> Iterator[PrivateForge]:
+def forge(forge_cache: Path) -> Iterator[PrivateForge]:
     """A Forge for one test."""
-    made = open_forge()
+    made = open_forge(forge_cache)
     try:
         yield made
     finally:
@@ -249,9 +255,9 @@ def forge() -> Iterator[PrivateForge]:
 
 
 @pytest.fixture(scope="module")
-def lasting_forge() -> Iterator[PrivateForge]:
+def lasting_forge(forge_cache: Path) -> Iterator[PrivateForge]:
     """A Forge for the tests of one module that leave it as they found it."""
-    made = open_forge()
+    made = open_forge(forge_cache)
     try:
         yield made
     finally:

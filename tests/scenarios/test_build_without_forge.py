@@ -164,7 +164,7 @@ def test_a_state_directory_whose_path_is_too_long_for_a_socket_does_not_break_a_
     forge: PrivateForge, tmp_path: Path
 ) -> None:
     root = package(tmp_path / "p")
-    line = one_line(forge.run("build", cwd=root, env={"FORGE_STATE_DIR": str(tmp_path / "s" * 99)}))
+    line = one_line(forge.run("build", cwd=root, env={"FORGE_STATE_DIR": str(tmp_path / ("s" * 99))}))
     assert "forged.sock" in line
     assert built_in_project(root)
 

@@ -32,9 +32,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(project: Path) -> Iterator[PrivateForge]:
+def built(project: Path, forge_cache: Path) -> Iterator[PrivateForge]:
     """A Forge that has built the workspace once."""
-    forge = open_forge()
+    forge = open_forge(forge_cache)
     try:
         done = forge.run("build", cwd=project)
         assert done.returncode == 0, done.stderr

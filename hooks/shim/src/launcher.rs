@@ -26,7 +26,7 @@ const RECONNECT_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const PARTING_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Variables that `begin` carries. No others: they may hold secrets.
-const ENV_SENT: [&str; 24] = [
+const ENV_SENT: [&str; 26] = [
     "CARGO",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_JOBS",
@@ -40,10 +40,12 @@ const ENV_SENT: [&str; 24] = [
     "CARGO_TARGET_DIR",
     "CI",
     "FORGE_PRIORITY",
+    "FORGE_RUSTC_WRAPPER",
     "FORGE_TARGET_DIR",
     "HOME",
     "MAKEFLAGS",
     "MFLAGS",
+    "PATH",
     "RUSTC",
     "RUSTC_WORKSPACE_WRAPPER",
     "RUSTC_WRAPPER",

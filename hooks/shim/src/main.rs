@@ -41,8 +41,7 @@ pub unsafe extern "C" fn main(
     argc: std::os::raw::c_int,
     argv: *const *const std::os::raw::c_char,
 ) -> std::os::raw::c_int {
-    sys::secure_standard_streams();
-    sys::ignore_sigpipe();
+    sys::prepare();
     let words = (0..argc as usize)
         .map(|index| std::ffi::CStr::from_ptr(*argv.add(index)))
         .map(|word| sys::os_string(word.to_bytes()))

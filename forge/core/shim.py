@@ -1,0 +1,16 @@
+"""The native shim as a value: where its names are."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Shim:
+    """A shim that can be used. All are absolute paths.
+
+    `rustc_gate` is what RUSTC_WRAPPER is set to, `linker_dir` the private directory in which the
+    linker gate appears under the names of real linkers.
+    """
+
+    key: str
+    rustc_gate: str
+    linker_dir: str

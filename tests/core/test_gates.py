@@ -1,0 +1,230 @@
+from typing import Any
+
+import pytest
+
+from forge.core import actions, events, messages
+from forge.core.cargo_args import parse
+from forge.core.jobs import take_jobs
+from forge.core.launches import SHIM_PATIENCE_S
+from forge.core.shim import Shim
+from forge.core.shim_life import RETRY_S
+from forge.core.workspace import CargoConfig, Workspace
+from tests.core.driver import Driver, settings
+
+SHIM = Shim("k1", "/cache/gates/gate/rustc-gate", "/cache/gates/linkers")
+ENDED: dict[str, Any] = {"exit": 0, "wall_s": 2.0, "user_s": 1.0, "system_s": 0.5, "peak_kib": 4096}
+
+
+@pytest.fixture
+def driver():
+    return Driver(settings(gates=True, socket_path="/state/forged.sock", cores=8))
+
+
+def begin(driver, conn, *argv, **fields):
+    driver.begin(conn, *argv, **fields)
+    if driver.state.disk.is_changing:
+        driver.mount()
+    driver.make_target_dirs()
+
+
+def test_the_first_build_waits_for_the_shim_and_says_so(driver):
+    begin(driver, 1, "build", env={"PATH": "/home/u/.cargo/bin"})
+    assert driver.asked(actions.EnsureShim) == [actions.EnsureShim("/home/u/.cargo/bin")]
+    assert driver.reply(1, "wait")["reason"] == "the shim is being compiled, once"
+    driver.post(events.ShimReady(SHIM))
+    env = driver.reply(1, "go")["env"]
+    assert env["RUSTC_WRAPPER"] == SHIM.rustc_gate
+    assert env["FORGE_LINKER_DIR"] == SHIM.linker_dir
+    assert env["FORGE_SOCKET"] == "/state/forged.sock"
+
+
+def test_without_a_shim_builds_run_without_gates_and_it_is_said_once(driver):
+    begin(driver, 1)
+    driver.post(events.ShimMissing("there is no rustc"))
+    begin(driver, 2, root="/src/other")
+    assert driver.reply(1, "go")["notes"] == ["builds run without gates: there is no rustc"]
+    assert driver.reply(2, "go")["notes"] == []
+    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+    assert len(driver.asked(actions.EnsureShim)) == 1
+    driver.now_s += RETRY_S
+    begin(driver, 3, root="/src/third")
+    assert len(driver.asked(actions.EnsureShim)) == 2
+
+
+def test_a_shim_that_takes_too_long_holds_up_no_build(driver):
+    begin(driver, 1)
+    driver.now_s += SHIM_PATIENCE_S
+    driver.post(events.Tick())
+    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+
+
+def test_a_shim_that_was_ready_stays_in_use_when_a_later_look_fails(driver):
+    begin(driver, 1)
+    driver.post(events.ShimReady(SHIM))
+    driver.post(events.ShimMissing("the disk is full"))
+    begin(driver, 2, root="/src/other")
+    assert driver.reply(2, "go")["env"]["RUSTC_WRAPPER"] == SHIM.rustc_gate
+
+
+@pytest.mark.parametrize("argv", [["metadata"], ["clean"], ["miri", "test"]])
+def test_what_compiles_nothing_or_may_not_be_wrapped_gets_no_gates(driver, argv):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, *argv)
+    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+
+
+@pytest.mark.parametrize(
+    ("env", "config", "chained"),
+    [
+        ({}, None, None),
+        ({"RUSTC_WRAPPER": "sccache"}, "kache", "sccache"),
+        ({"RUSTC_WRAPPER": ""}, "kache", None),  # an empty one switches the configured one off
+        ({"CARGO_BUILD_RUSTC_WRAPPER": "sccache"}, None, "sccache"),
+        ({}, "/w/bin/kache", "/w/bin/kache"),
+        ({"RUSTC_WRAPPER": SHIM.rustc_gate}, None, None),
+        ({"RUSTC_WRAPPER": SHIM.rustc_gate, "FORGE_RUSTC_WRAPPER": "sccache"}, None, "sccache"),
+    ],
+)
+def test_the_users_own_wrapper_is_chained_behind_the_gate(driver, env, config, chained):
+    driver.post(events.ShimReady(SHIM))
+    workspace = Workspace("/src/app", CargoConfig(rustc_wrapper=config))
+    begin(driver, 1, env=env, workspace=workspace)
+    given = driver.reply(1, "go")["env"]
+    assert given.get("FORGE_RUSTC_WRAPPER") == chained
+    assert given["RUSTC_WRAPPER"] == SHIM.rustc_gate
+
+
+@pytest.mark.parametrize(
+    ("argv", "rest", "cap"),
+    [
+        ("build -j 3", "build", 3),
+        ("build -j3 --release", "build --release", 3),
+        ("build --jobs=2", "build", 2),
+        ("build --jobs 2 -p x", "build -p x", 2),
+        ("build -j -1", "build", 7),
+        ("build -j default", "build", 8),
+        ("build -j 2 -j 4", "build", 4),
+        ("+nightly -v test -j1 -- -j9", "+nightly -v test -- -j9", 1),
+        ("build", "build", None),
+        ("build -j 0", "build -j 0", None),  # cargo refuses it, in its own words
+        ("build -j x", "build -j x", None),
+        ("build -j", "build -j", None),
+        ("nextest run -j 4", "nextest run -j 4", None),  # counts tests, not jobs
+        ("clippy -j 4", "clippy", 4),
+        ("install -j2 ripgrep", "install ripgrep", 2),
+    ],
+)
+def test_the_users_j_is_taken_out_and_becomes_the_cap(argv, rest, cap):
+    args = parse(argv.split())
+    assert take_jobs(args, args.verb, 8) == (tuple(rest.split()), cap)
+
+
+@pytest.mark.parametrize(
+    ("argv", "env", "jobs", "tokens"),
+    [
+        (["build"], {}, None, 7),
+        (["build", "-j", "3"], {"CARGO_BUILD_JOBS": "5"}, 6, 2),
+        (["build"], {"CARGO_BUILD_JOBS": "5"}, 6, 4),
+        (["build"], {}, 6, 5),
+        (["build", "-j1"], {}, None, 0),
+        (["build", "-j64"], {}, None, 7),  # never more than the machine has
+    ],
+)
+def test_each_build_has_a_jobserver_with_as_many_tokens_as_it_may_use(
+    driver, argv, env, jobs, tokens
+):
+    driver.post(events.ShimReady(SHIM))
+    workspace = Workspace("/src/app", CargoConfig(jobs=jobs))
+    begin(driver, 1, *argv, env=env, workspace=workspace)
+    path = "/state/jobs/b1.jobs"
+    assert driver.asked(actions.MakeJobserver) == [actions.MakeJobserver("b1", path, tokens)]
+    go = driver.reply(1, "go")
+    assert go["jobserver"] == {"path": path}
+    assert not any(word.startswith("-j") for word in go["argv"])
+    kinds = [type(one) for one in driver.done]
+    assert kinds.index(actions.MakeJobserver) < len(kinds) - 1, "before cargo is told of it"
+    driver.receive(1, messages.Started(pid=101))
+    driver.receive(1, messages.Ended(exit=0))
+    assert driver.asked(actions.RemoveJobserver) == [actions.RemoveJobserver("b1")]
+
+
+def test_the_number_of_jobs_still_reaches_build_scripts(driver):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, "build", "-j3")
+    assert driver.reply(1, "go")["env"]["CARGO_BUILD_JOBS"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("env", "ours"),
+    [
+        ({"MAKEFLAGS": " -j4 --jobserver-auth=3,4"}, False),
+        ({"CARGO_MAKEFLAGS": "-j --jobserver-fds=5,6 --jobserver-auth=5,6"}, False),
+        ({"MAKEFLAGS": "-k"}, True),
+        (
+            {"CARGO_MAKEFLAGS": "", "MAKEFLAGS": "--jobserver-auth=3,4"},
+            True,
+        ),  # only the first counts
+    ],
+)
+def test_a_jobserver_that_is_there_already_is_left_in_charge(driver, env, ours):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, "build", "-j2", env=env)
+    go = driver.reply(1, "go")
+    assert (go["jobserver"] is not None) is ours
+    assert ("-j2" in go["argv"]) is not ours
+
+
+def running(driver):
+    driver.post(events.ShimReady(SHIM))
+    return driver.run(1)
+
+
+def test_units_and_links_start_at_once_and_are_counted(driver):
+    build_id = running(driver)
+    driver.receive(2, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"]))
+    driver.receive(3, messages.Link(build=build_id, pid=6, output="/t/app"))
+    assert driver.reply(2, "go")
+    assert driver.reply(3, "go")
+    driver.receive(9, messages.Status())
+    (build,) = driver.reply(9, "status")["status"]["builds"]
+    assert build["gates"]["units_running"] == ["serde"]
+    assert build["gates"]["links_running"] == ["/t/app"]
+    driver.receive(2, messages.UnitEnded(**ENDED))
+    driver.receive(3, messages.LinkEnded(**{**ENDED, "peak_kib": 8192}))
+    driver.receive(9, messages.Status())
+    gates = driver.reply(9, "status")["status"]["builds"][0]["gates"]
+    assert (gates["units"], gates["links"], gates["cpu_s"]) == (1, 1, 3.0)
+    assert (gates["unit_peak_kib"], gates["link_peak_kib"]) == (4096, 8192)
+
+
+def test_what_a_killed_gate_held_is_taken_back(driver):
+    build_id = running(driver)
+    driver.receive(2, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"]))
+    driver.post(events.Closed(2))
+    assert not driver.state.gates.running
+    assert driver.state.gates.tallies[build_id].lost == 1
+
+
+def test_a_unit_of_a_build_that_nobody_knows_yet_starts_all_the_same(driver):
+    driver.receive(2, messages.Unit(build="b77", pid=5, crate="serde", kinds=["lib"]))
+    assert driver.reply(2, "go")
+    driver.receive(2, messages.UnitEnded(**ENDED))
+    assert not driver.state.gates.running
+
+
+def test_a_gate_that_ends_what_it_never_began_is_told(driver):
+    driver.receive(2, messages.UnitEnded(**ENDED))
+    assert driver.reply(2, "error")["slug"] == "protocol-mismatch"
+
+
+@pytest.mark.parametrize(
+    ("path", "opened"),
+    [("/state/jobs/b41.jobs", True), ("/etc/passwd", False), ("/state/jobs/../b1.jobs", False)],
+)
+def test_an_adopted_build_keeps_its_jobserver_if_it_is_one_of_ours(driver, path, opened):
+    adopt = messages.Adopt(
+        pid=100, build="b41", cargo_pid=101, cwd="/", argv=["build"], jobserver=path
+    )
+    driver.receive(1, adopt)
+    asked = driver.asked(actions.MakeJobserver)
+    assert asked == ([actions.MakeJobserver("b41", path, 0)] if opened else [])

@@ -1,0 +1,518 @@
+"""The rustc gate and the linker gate under a real cargo."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scenarios.fake_forged import FakeForged, bare_env, built_shim, go, program
+
+pytestmark = pytest.mark.skipif(shutil.which("cargo") is None, reason="no cargo")
+
+FILES = {
+    "Cargo.toml": '[workspace]\nmembers = ["app", "pm"]\nresolver = "2"\n',
+    "app/Cargo.toml": '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'
+    'build = "build.rs"\n[dependencies]\npm = { path = "../pm" }\n',
+    "app/build.rs": 'fn main() { println!("cargo:rerun-if-changed=build.rs"); }\n',
+    "app/src/lib.rs": "pub fn number() -> u32 { pm::seven!() }\n"
+    "#[cfg(test)]\nmod tests { #[test] fn t() { assert_eq!(super::number(), 7); } }\n",
+    "app/src/main.rs": 'fn main() { println!("{}", app::number()); }\n',
+    "pm/Cargo.toml": '[package]\nname = "pm"\nversion = "0.1.0"\nedition = "2021"\n'
+    "[lib]\nproc-macro = true\n",
+    "pm/src/lib.rs": "use proc_macro::TokenStream;\n"
+    '#[proc_macro] pub fn seven(_: TokenStream) -> TokenStream { "7".parse().unwrap() }\n',
+}
+UNITS = ["build_script_build", "pm", "app", "app"]
+LINKED = ["build_script_build", "pm", "app"]
+
+
+class Project:
+    """A workspace whose builds pass the gates."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.root = home / "project"
+        for name, text in FILES.items():
+            path = self.root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        self.daemon = FakeForged(home / "state")
+        self.plain_env = bare_env(home)
+        self.plain_env["CARGO_HOME"] = str(home / "cargo-home")
+        self.plain_env["CARGO_TERM_COLOR"] = "never"
+        self.gates = {
+            "RUSTC_WRAPPER": str(built_shim().rustc_gate),
+            "FORGE_BUILD": "7",
+            "FORGE_SOCKET": str(self.daemon.socket_path),
+            "FORGE_LINKER_DIR": str(home / "linkers"),
+        }
+
+    def cargo(self, *argv: str, gated: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        full = {**self.plain_env, **(self.gates if gated else {}), **env}
+        return subprocess.run(
+            ["cargo", *argv], cwd=self.root, env=full, capture_output=True, text=True, timeout=120
+        )
+
+    def built(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        done = self.cargo(*(argv or ("build",)), **options)
+        assert done.returncode == 0, done.stderr
+        assert "forge" not in done.stderr  # cargo would keep it as a compiler's warning
+        return done
+
+    def output(self) -> str:
+        binary = self.root / "target" / "debug" / "app"
+        return subprocess.run([binary], capture_output=True, text=True, check=True).stdout
+
+    def units(self) -> list[str]:
+        return [unit["crate"] for unit in self.daemon.messages("unit")]
+
+    def links(self) -> list[dict[str, Any]]:
+        return self.daemon.messages("link")
+
+    def config(self, text: str) -> None:
+        (self.root / ".cargo").mkdir(exist_ok=True)
+        (self.root / ".cargo" / "config.toml").write_text(text)
+
+
+@pytest.fixture
+def project(tmp_path):
+    found = Project(tmp_path)
+    yield found
+    found.daemon.stop()
+
+
+def dirty(stderr: str) -> list[str]:
+    return re.findall(r"^\s+(?:Compiling|Dirty) (\S+)", stderr, re.MULTILINE)
+
+
+def test_each_unit_asks_and_reports(project):
+    project.daemon.start()
+    project.built()
+    assert project.output() == "7\n"
+    assert sorted(project.units()) == sorted(UNITS)
+    for unit in project.daemon.messages("unit"):
+        assert (unit["v"], unit["build"], unit["opt"], unit["target"]) == (1, "7", "0", None)
+        assert unit["debug"] == ("2" if unit["crate"] == "app" else "0")
+        assert unit["incremental"] is True or unit["crate"] == "build_script_build"
+    assert sorted(u["crate"] for u in project.daemon.messages("unit") if u["links"]) == sorted(LINKED)
+    ended = project.daemon.messages("unit_ended")
+    assert len(ended) == len(UNITS)
+    assert all(end["exit"] == 0 and end["peak_kib"] > 20_000 for end in ended)
+    assert all(0 < end["user_s"] + end["system_s"] and 0 < end["wall_s"] < 60 for end in ended)
+
+
+def test_each_link_tells_its_inputs_and_its_peak(project):
+    project.daemon.start()
+    project.built()
+    links = project.links()
+    assert sorted(link["crate"] for link in links) == sorted(LINKED)
+    for link in links:
+        assert link["input_bytes"] > 10_000  # at least the crate's own objects
+        assert link["inputs"] >= 3
+        assert Path(link["output"]).is_absolute()
+        assert os.path.basename(link["linker"]) == "cc"
+        assert link["linker_kind"] in ("ld", "lld", "apple")
+        assert link["target"] is None
+    ended = project.daemon.messages("link_ended")
+    assert all(end["exit"] == 0 and end["peak_kib"] > 5_000 for end in ended)
+    assert len(ended) == len(LINKED)
+
+
+def test_the_binarys_inputs_are_summed_exactly(project, tmp_path):
+    """Against the bytes of the files that the linker itself was given."""
+    spy = program(
+        tmp_path / "spy" / "cc",
+        f"#!{sys.executable} -IS\n"
+        "import json, os, subprocess, sys\n"
+        "files = {a: os.path.getsize(a) for i, a in enumerate(sys.argv) if i and\n"
+        "         os.path.isfile(a) and sys.argv[i - 1] not in ('-o', '-L')}\n"
+        f"open({str(tmp_path / 'spied')!r}, 'a').write(json.dumps(files) + '\\n')\n"
+        "sys.exit(subprocess.call(['/usr/bin/cc', *sys.argv[1:]]))\n",
+    )
+    project.daemon.start()
+    project.config(f'[build]\nrustflags = ["-Clinker={spy}"]\n')
+    project.built()
+    spied = [json.loads(line) for line in (tmp_path / "spied").read_text().splitlines()]
+    assert sorted(sum(files.values()) for files in spied) == sorted(
+        link["input_bytes"] for link in project.links()
+    )
+    assert {link["linker"] for link in project.links()} == {str(spy)}
+
+
+def test_fingerprints_stay_fresh_in_both_directions(project):
+    project.daemon.start()
+    assert dirty(project.built(gated=False).stderr)
+    assert dirty(project.built("build", "-v").stderr) == []
+    shutil.rmtree(project.root / "target")
+    assert dirty(project.built().stderr)
+    assert dirty(project.built("build", "-v", gated=False).stderr) == []
+    assert dirty(project.built("build", "-v", FORGE_LINKER_DIR="/nonexistent").stderr) == []
+    assert len(project.units()) == len(UNITS)
+
+
+def test_tests_are_units_that_link(project):
+    project.daemon.start()
+    assert "test result: ok" in project.built("test", "--lib", "-p", "app").stdout
+    (test,) = [unit for unit in project.daemon.messages("unit") if unit["kinds"] == ["test"]]
+    assert (test["crate"], test["links"]) == ("app", True)
+
+
+@pytest.mark.skipif(shutil.which("clippy-driver") is None, reason="no clippy")
+def test_clippy_passes_the_gate(project):
+    project.daemon.start()
+    (project.root / "app/src/main.rs").write_text("fn main() { let x = 1; return (); }\n")
+    done = project.built("clippy")
+    assert "clippy::needless_return" in done.stderr
+    assert "build_script_build" in project.units()
+    app = next(unit for unit in project.daemon.messages("unit") if unit["crate"] == "app")
+    assert (app["links"], app["emit"]) == (False, ["dep-info", "metadata"])
+
+
+def test_a_compile_error_looks_the_same(project):
+    (project.root / "app/src/lib.rs").write_text("pub fn number() -> u32 { oops }\n")
+    project.daemon.start()
+    gated = project.cargo("build", "-p", "app")
+    shutil.rmtree(project.root / "target")
+    plain = project.cargo("build", "-p", "app", gated=False)
+    assert (gated.returncode, gated.stdout) == (plain.returncode, plain.stdout) == (101, "")
+    assert sorted(gated.stderr.splitlines()) == sorted(plain.stderr.splitlines())
+    assert 1 in [end["exit"] for end in project.daemon.messages("unit_ended")]
+
+
+def test_a_rustc_that_is_ended_by_a_signal_ends_its_gate_by_it(project, tmp_path):
+    killed = program(
+        tmp_path / "rustc",
+        '#!/bin/sh\ncase "$*" in *"--crate-name pm"*) kill -9 $$;; esac\nexec rustc "$@"\n',
+    )
+    project.daemon.start()
+    done = project.cargo("build", RUSTC=str(killed))
+    assert done.returncode == 101
+    assert "signal: 9, SIGKILL" in done.stderr
+    assert signal.SIGKILL in [end.get("signal") for end in project.daemon.messages("unit_ended")]
+
+
+# --- the user's own wrapper ------------------------------------------------------------------
+
+
+def test_the_users_wrapper_is_chained(project, tmp_path):
+    wrapper = program(tmp_path / "sc", f'#!/bin/sh\necho "$@" >> {tmp_path}/wrapped\nexec "$@"\n')
+    project.daemon.start()
+    project.built(FORGE_RUSTC_WRAPPER=str(wrapper))
+    lines = (tmp_path / "wrapped").read_text().splitlines()
+    assert sum("--crate-name app" in line for line in lines) == 2
+    assert all(line.split()[0].endswith("rustc") for line in lines)
+    assert sorted(project.units()) == sorted(UNITS)
+    assert len(project.links()) == len(LINKED)
+
+
+def test_the_users_wrapper_is_found_on_path(project, tmp_path):
+    program(tmp_path / "tools" / "mywrap", f'#!/bin/sh\n: >> {tmp_path}/wrapped\nexec "$@"\n')
+    path = f"{tmp_path}/tools:{project.plain_env['PATH']}"
+    project.built(FORGE_RUSTC_WRAPPER="mywrap", PATH=path)
+    assert (tmp_path / "wrapped").exists()
+
+
+def test_a_wrapper_that_does_not_exist_fails_as_with_cargo(project):
+    plain = project.cargo("build", gated=False, RUSTC_WRAPPER="/nonexistent/wrap")
+    gated = project.cargo("build", FORGE_RUSTC_WRAPPER="/nonexistent/wrap")
+    assert gated.returncode == plain.returncode == 101
+    for done in (plain, gated):
+        assert "could not execute process `/nonexistent/wrap " in done.stderr
+        assert "No such file or directory (os error 2)" in done.stderr
+
+
+def test_a_workspace_wrapper_keeps_its_place(project, tmp_path):
+    wrapper = program(tmp_path / "ws", f'#!/bin/sh\necho "$@" >> {tmp_path}/wrapped\nexec "$@"\n')
+    project.daemon.start()
+    project.built(RUSTC_WORKSPACE_WRAPPER=str(wrapper))
+    assert "--crate-name app" in (tmp_path / "wrapped").read_text()
+    assert sorted(project.units()) == sorted(UNITS)
+
+
+def test_a_cargo_inside_a_build_does_not_chain_the_gate_to_itself(project):
+    project.daemon.start()
+    project.built(FORGE_RUSTC_WRAPPER=str(built_shim().rustc_gate))
+    assert sorted(project.units()) == sorted(UNITS)
+
+
+# --- failing open ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [b"nonsense\n"],
+        [b'{"type":"go'],
+        [{"type": "error", "slug": "protocol-mismatch", "message": "version 1 is not known"}],
+        [{"type": "wait", "reason": "x", "since_s": 0}],
+    ],
+    ids=["garbage", "half a line", "another version", "silence"],
+)
+def test_a_daemon_that_misbehaves_does_not_stop_a_build(project, answers):
+    project.daemon.start()
+    project.daemon.script["unit"] = lambda unit: answers
+    project.daemon.script["link"] = lambda link: answers
+    began_at = time.monotonic()
+    project.built()
+    assert project.output() == "7\n"
+    # Only the first gates wait their full patience: the others know that it hangs.
+    assert time.monotonic() - began_at < 20
+    assert "generated" not in project.built().stderr  # no warning was cached
+
+
+@pytest.mark.parametrize("gone", ["no socket", "nobody listens", "no build"])
+def test_without_a_daemon_a_build_goes_on(project, gone):
+    if gone == "nobody listens":
+        project.daemon.start().stop()
+    project.built(**({"FORGE_BUILD": ""} if gone == "no build" else {}))
+    assert project.output() == "7\n"
+
+
+def test_after_a_hang_a_daemon_that_is_awake_is_asked_again(project):
+    project.daemon.start()
+    (project.home / "state" / "gate.hung").touch()
+    project.built()
+    assert sorted(project.units()) == sorted(UNITS)
+    assert not (project.home / "state" / "gate.hung").exists()
+
+
+def test_a_linker_directory_that_cannot_be_made_leaves_links_alone(project):
+    project.daemon.start()
+    project.built(FORGE_LINKER_DIR="/proc/nowhere")
+    assert project.links() == []
+    assert len(project.daemon.messages("unit_ended")) == len(UNITS)
+
+
+def test_probes_ask_nobody(project):
+    project.daemon.start()
+    gate = built_shim().rustc_gate
+    env = {**project.plain_env, **project.gates}
+    for argv in (["-vV"], ["--print", "sysroot"], ["-", "--crate-name", "___", "--print=cfg"]):
+        direct = subprocess.run(["rustc", *argv], input=b"", capture_output=True, env=env)
+        gated = subprocess.run([gate, "rustc", *argv], input=b"", capture_output=True, env=env)
+        assert (gated.returncode, gated.stdout) == (direct.returncode, direct.stdout)
+    assert project.daemon.heard == []
+
+
+def test_a_unit_with_200_kib_of_arguments_and_bytes_that_are_not_utf8(project, tmp_path):
+    project.daemon.start()
+    fake = program(tmp_path / "rustc", f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/got\nexit 3\n')
+    argv = [b"--crate-name", b"n\xe9", b"--crate-type", b"lib", b"--emit=link"]
+    argv += [b"--cfg=feature" + b"x" * 100] * 2000
+    env = {**project.plain_env, **project.gates}
+    done = subprocess.run([built_shim().rustc_gate, fake, *argv], env=env)
+    assert done.returncode == 3
+    assert (tmp_path / "got").read_bytes().splitlines() == argv
+    assert project.daemon.wait_for("unit")["crate"] == "n\udce9"
+    assert project.daemon.wait_for("unit_ended")["exit"] == 3
+
+
+# --- waiting ---------------------------------------------------------------------------------
+
+
+def test_units_wait_until_they_may_go(project):
+    project.daemon.start()
+    opened = threading.Event()
+    wait = {"type": "wait", "reason": "the gate is shut", "since_s": 0}
+
+    def shut(unit):
+        while not opened.is_set():
+            project.daemon.send("unit", wait)
+            opened.wait(0.5)
+        return [{"type": "go"}]
+
+    project.daemon.script["unit"] = shut
+    threading.Timer(3.0, opened.set).start()
+    began_at = time.monotonic()
+    project.built("check", "-p", "pm")
+    assert time.monotonic() - began_at > 3.0
+
+
+def gated_link(project, tmp_path, script: str) -> tuple[list[str | Path], dict[str, str]]:
+    """Return command and environment of a linker gate before a linker that is a script."""
+    real = program(tmp_path / "real" / "cc", script)
+    link = project.home / "linkers" / "0" / "cc"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(built_shim().path)
+    env = {**project.plain_env, **project.gates, "FORGE_LINKER": str(real)}
+    return [link, "-o", str(tmp_path / "out")], env
+
+
+def test_a_link_is_cancelled_and_run_again(project, tmp_path):
+    project.daemon.start()
+    command, env = gated_link(
+        project,
+        tmp_path,
+        f"#!/bin/sh\necho start >> {tmp_path}/log\n"
+        f"[ -e {tmp_path}/second ] || sleep 30\necho end >> {tmp_path}/log\nexit 4\n",
+    )
+    process = subprocess.Popen(command, env=env)
+    project.daemon.wait_for("link")
+    while not (tmp_path / "log").exists():
+        time.sleep(0.01)
+    (tmp_path / "second").touch()
+    project.daemon.send("link", {"type": "cancel"})
+    cancelled = project.daemon.wait_for("cancelled")
+    assert cancelled["peak_kib"] > 0
+    time.sleep(0.3)
+    assert (tmp_path / "log").read_text() == "start\n"  # nothing runs before it may
+    project.daemon.send("link", {"type": "wait", "reason": "memory", "since_s": 0})
+    project.daemon.send("link", {"type": "go"})
+    assert process.wait(10) == 4
+    assert (tmp_path / "log").read_text() == "start\nstart\nend\n"
+    assert project.daemon.wait_for("link_ended")["exit"] == 4
+
+
+def test_a_linker_that_does_not_listen_is_ended_with_its_children(project, tmp_path):
+    project.daemon.start()
+    command, env = gated_link(
+        project,
+        tmp_path,
+        f"#!/bin/sh\ntrap '' TERM\n[ -e {tmp_path}/second ] && exit 0\n"
+        f"sleep 77 & echo $! > {tmp_path}/child.new; mv {tmp_path}/child.new {tmp_path}/child\n"
+        "wait; sleep 77\n",
+    )
+    process = subprocess.Popen(command, env=env)
+    while not (tmp_path / "child").exists():
+        time.sleep(0.01)
+    (tmp_path / "second").touch()
+    project.daemon.send("link", {"type": "cancel"})
+    project.daemon.wait_for("cancelled")
+    child = int((tmp_path / "child").read_text())
+    for _ in range(200):
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            break
+        if sys.platform == "linux" and " Z " in Path(f"/proc/{child}/stat").read_text():
+            break
+        time.sleep(0.01)
+    else:
+        raise AssertionError("the linker's child lives on")
+    project.daemon.send("link", {"type": "go"})
+    assert process.wait(10) == 0
+
+
+def test_a_daemon_that_dies_while_a_cancelled_link_waits_does_not_keep_it(project, tmp_path):
+    project.daemon.start()
+    command, env = gated_link(
+        project,
+        tmp_path,
+        f"#!/bin/sh\n[ -e {tmp_path}/second ] && exit 5\ntouch {tmp_path}/first\nexec sleep 30\n",
+    )
+    process = subprocess.Popen(command, env=env)
+    while not (tmp_path / "first").exists():
+        time.sleep(0.01)
+    (tmp_path / "second").touch()
+    project.daemon.send("link", {"type": "cancel"})
+    project.daemon.wait_for("cancelled")
+    project.daemon.stop()
+    assert process.wait(10) == 5
+
+
+def test_a_real_link_survives_being_cancelled(project):
+    project.daemon.start()
+    cancelled = []
+
+    def cancel_the_first_of_app(link):
+        if link["crate"] == "app" and not cancelled:
+            cancelled.append(link)
+            return [{"type": "go"}, 0.01, {"type": "cancel"}, 0.2, {"type": "go"}]
+        return [{"type": "go"}]
+
+    project.daemon.script["link"] = cancel_the_first_of_app
+    project.built()
+    assert cancelled
+    assert project.output() == "7\n"
+    assert dirty(project.built("build", "-v", gated=False).stderr) == []
+
+
+def test_the_interrupt_reaches_a_linker_in_its_own_group(project, tmp_path):
+    project.daemon.start()
+    command, env = gated_link(project, tmp_path, f"#!/bin/sh\n: > {tmp_path}/up\nexec sleep 30\n")
+    process = subprocess.Popen(command, env=env)
+    while not (tmp_path / "up").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == -signal.SIGINT
+    assert project.daemon.wait_for("link_ended")["signal"] == signal.SIGINT
+
+
+def test_without_a_daemon_links_run_one_at_a_time(project, tmp_path):
+    (project.home / "state").mkdir()
+    command, env = gated_link(
+        project,
+        tmp_path,
+        f"#!/bin/sh\necho start >> {tmp_path}/log\nsleep 0.2\necho end >> {tmp_path}/log\n",
+    )
+    processes = [subprocess.Popen(command, env=env) for _ in range(4)]
+    assert [process.wait(20) for process in processes] == [0] * 4
+    assert (tmp_path / "log").read_text().split() == ["start", "end"] * 4
+
+
+def test_a_linker_that_does_not_exist_is_named(project, tmp_path):
+    project.daemon.start()
+    project.config('[build]\nrustflags = ["-Clinker=/nonexistent/ld.x"]\n')
+    done = project.cargo("build")
+    assert done.returncode == 101
+    assert "/nonexistent/ld.x: No such file or directory" in done.stderr
+
+
+# --- other linkers ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("mold") is None, reason="no mold")
+def test_molds_memory_is_seen(project):
+    project.daemon.start()
+    project.config('[build]\nrustflags = ["-Clink-arg=-fuse-ld=mold"]\n')
+    project.built()
+    assert project.output() == "7\n"
+    assert {link["linker_kind"] for link in project.links()} == {"mold"}
+    # The parent that leaves early has a few MiB; the link of a binary maps all of std.
+    assert max(end["peak_kib"] for end in project.daemon.messages("link_ended")) > 30_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="rust-lld as ld is Linux's")
+def test_gnu_ld_and_lld_are_told_apart(project):
+    project.daemon.start()
+    project.config('[build]\nrustflags = ["-Clink-arg=-fuse-ld=bfd"]\n')
+    project.built()
+    assert {link["linker_kind"] for link in project.links()} == {"ld"}
+
+
+# --- all of it -------------------------------------------------------------------------------
+
+
+def test_a_build_lives_on_when_the_daemon_dies_and_later_units_find_the_new_one(project):
+    """Through the launcher, as people use it."""
+    project.daemon.start()
+    gates = {name: value for name, value in project.gates.items() if name != "FORGE_BUILD"}
+    project.daemon.script["begin"] = lambda begin: [go(begin, env={**gates, "FORGE_BUILD": "7"})]
+    build = project.root / "app" / "build.rs"
+    build.write_text("fn main() { std::thread::sleep(std::time::Duration::from_secs(4)); }\n")
+    env = {**project.plain_env, "FORGE_STATE_DIR": str(project.home / "state")}
+    command = [built_shim().cargo, "build"]
+    process = subprocess.Popen(command, cwd=project.root, env=env, stderr=subprocess.PIPE)
+    project.daemon.wait_for("unit_ended", 2, within_s=60)  # build.rs runs, app is still to come
+    project.daemon.stop()
+    second = FakeForged(project.home / "state").start()
+    try:
+        assert second.wait_for("adopt")["build"] == "7"
+        assert process.wait(60) == 0
+        assert second.wait_for("ended")["exit"] == 0
+        assert "app" in [unit["crate"] for unit in second.messages("unit")]
+        assert project.output() == "7\n"
+        assert process.stderr is not None
+        assert b"forge:" not in process.stderr.read()
+        process.stderr.close()
+    finally:
+        second.stop()

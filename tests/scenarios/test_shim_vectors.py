@@ -1,0 +1,75 @@
+"""The Python side of the recorded vectors; the shim's own tests read the same files."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from forge.core import cargo_args, messages, wire
+from forge.host.shim_build import source_dir
+
+VECTORS = Path(__file__).parent.parent / "data" / "vectors"
+
+
+def load(name):
+    return json.loads((VECTORS / name).read_text())
+
+
+@pytest.mark.parametrize("case", load("argv.json"), ids=lambda case: " ".join(case["argv"])[:40])
+def test_both_sides_see_the_same_kind_and_verb(case):
+    args = cargo_args.parse(case["argv"])
+    assert (args.kind.value, args.verb) == (case["kind"], case["verb"])
+
+
+@pytest.mark.parametrize("case", load("wire.json")["texts"], ids=lambda case: case["hex"] or "-")
+def test_texts_are_read_and_written_as_recorded(case):
+    text = bytes.fromhex(case["hex"]).decode("utf-8", "surrogateescape")
+    for written in case["json"]:
+        assert json.loads(written) == text
+    line = wire.encode({"type": "x", "text": text})
+    assert wire.decode(line)["text"] == text
+
+
+@pytest.mark.parametrize("line", load("wire.json")["garbage"])
+def test_garbage_is_refused(line):
+    if '"deep"' in line:
+        pytest.skip("Python reads nesting that the shim does not: both refuse what is too deep")
+    with pytest.raises(ValueError, match="line is not"):
+        wire.decode(line.encode())
+
+
+def test_both_sides_send_the_same_variables():
+    launcher = (source_dir() / "src" / "launcher.rs").read_text()
+    table = re.search(r"const ENV_SENT: [^=]*= \[(.*?)\];", launcher, re.DOTALL)
+    assert table is not None
+    assert tuple(re.findall(r'"(\w+)"', table[1])) == wire.ENV_SENT
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="no cargo")
+@pytest.mark.parametrize(
+    "argv",
+    [["test", "--quiet"], ["clippy", "--all-targets", "--", "-D", "warnings"], ["fmt", "--check"]],
+    ids=["test", "clippy", "fmt"],
+)
+def test_the_crate_is_in_order(argv, tmp_path):
+    if argv[0] != "test" and shutil.which(f"cargo-{argv[0]}") is None:
+        pytest.skip(f"no cargo {argv[0]}")
+    command = ["cargo", argv[0], "--manifest-path", str(source_dir() / "Cargo.toml"), *argv[1:]]
+    if argv[0] != "fmt":
+        command[2:2] = ["--target-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_begin_and_adopt_of_the_shim_are_what_the_daemon_reads():
+    """The fields that the shim writes, against the schema; the scenarios show their values."""
+    launcher = (source_dir() / "src" / "launcher.rs").read_text()
+    for name in ("begin", "adopt"):
+        body = launcher.split(f'Message::first("{name}")', 1)[1].split(";", 1)[0]
+        written = set(re.findall(r'\("(\w+)"', body))
+        required = {"begin": {"pid", "cwd", "argv", "env"}, "adopt": {"pid", "build", "cargo_pid"}}
+        assert required[name] <= written
+        assert written <= set(messages.MESSAGES[name].__dataclass_fields__) | {"v"}
