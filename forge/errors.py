@@ -77,6 +77,13 @@ class CargoMissing(ForgeError):
     exit_code = 127
 
 
+class CwdGone(ForgeError):
+    """The working directory does not exist any more."""
+
+    slug = "cwd-gone"
+    exit_code = os.EX_NOINPUT
+
+
 class DiskUnavailable(ForgeError):
     """The RAM disk cannot be had: no privilege, no memory, or a tool of the OS failed."""
 

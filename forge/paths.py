@@ -12,6 +12,7 @@ DAEMON_LOCK_NAME = "forged.lock"
 COMMAND_NAME = "forged.command"
 LOG_NAME = "forged.log"
 STORE_NAME = "forge.db"
+GATES_LINK_NAME = "gates"
 
 
 def home(env: Mapping[str, str]) -> str:
@@ -41,3 +42,8 @@ def config_file(env: Mapping[str, str]) -> str:
 def socket_path(env: Mapping[str, str]) -> str:
     """Return the daemon's socket."""
     return os.path.join(state_dir(env), SOCKET_NAME)
+
+
+def native_launcher(env: Mapping[str, str]) -> str:
+    """Return where the native launcher is, once the shim was compiled."""
+    return os.path.join(cache_dir(env), GATES_LINK_NAME, "bin", "forge")

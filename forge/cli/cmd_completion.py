@@ -16,7 +16,7 @@ SHELLS = ("bash", "zsh", "fish")
         "forge completion fish > ~/.config/fish/completions/forge.fish",
     )
 )
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", metavar="{bash|zsh|fish}", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
     """Print the completion script for a shell."""
     kind = get_completion_class(shell)

@@ -8,9 +8,8 @@ import click
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask, ask_status
 from forge.cli.render import print_json, print_lines, target_dirs_view
-from forge.client.build import CwdGone
 from forge.core import wire
-from forge.errors import ForgeError
+from forge.errors import CwdGone, ForgeError
 
 
 class NotRedirected(ForgeError):

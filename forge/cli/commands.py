@@ -67,15 +67,14 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", SETTINGS_OF_CLICK)
         super().__init__(*args, **kwargs)
-        self.no_args_is_help = False
-        self.invoke_without_command = True
+        self.no_args_is_help = False  # click would call it a mistake
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that is named."""
-        if not ctx.args and not ctx._protected_args:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; an empty one asks for help."""
+        if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help())
-            return None
-        return super().invoke(ctx)
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
 
 class Forge(Group):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from forge.core.shim import Shim
 from forge.host.shim_build import ShimUnavailable, build_shim
+from forge.paths import GATES_LINK_NAME as LINK_NAME
 
-LINK_NAME = "gates"
+__all__ = ["LINK_NAME", "current_shim"]
 
 
 def current_shim(cache_dir: Path, env: Mapping[str, str]) -> Shim:

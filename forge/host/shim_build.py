@@ -5,8 +5,8 @@ renamed into it under a lock, so ten builds that start at once compile once.
 
     forge-shim           the program
     bin/cargo            symlink: the directory that goes into PATH
-    bin/forge            symlink: the fast path of `forge VERB`
     gate/rustc-gate      symlink: RUSTC_WRAPPER
+    gate/forge           symlink: the launcher of `forge VERB`, not in PATH: there it would hide forge
     .opta-forge-shim     marker, in each of the three: a shim never takes another for cargo
 
 Symlinks, because macOS ends copied binaries. The answer to `rustc -vV` is kept beside the builds,
@@ -69,7 +69,7 @@ class Shim:
     @property
     def forge(self) -> Path:
         """The launcher under Forge's name."""
-        return self.bin_dir / "forge"
+        return self.root / "gate" / "forge"
 
     @property
     def rustc_gate(self) -> Path:
@@ -250,14 +250,14 @@ def _without_gates(env: Mapping[str, str]) -> dict[str, str]:
 
 def _lay_out(root: Path) -> None:
     (root / MARKER).touch()
-    for directory, name in (("bin", "cargo"), ("bin", "forge"), ("gate", "rustc-gate")):
+    for directory, name in (("bin", "cargo"), ("gate", "forge"), ("gate", "rustc-gate")):
         (root / directory).mkdir(exist_ok=True)
         (root / directory / MARKER).touch()
         (root / directory / name).symlink_to("../forge-shim")
 
 
 def _is_complete(place: Path) -> bool:
-    names = ("forge-shim", "bin/cargo", "bin/forge", "gate/rustc-gate")
+    names = ("forge-shim", "bin/cargo", "gate/forge", "gate/rustc-gate")
     return all(os.access(place / name, os.X_OK) for name in names)
 
 

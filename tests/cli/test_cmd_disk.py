@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -76,3 +79,22 @@ def test_status_shows_kind_use_and_caveats(forge: Forge, daemon: StartDaemon):
     result = forge("disk", "status")
     assert "mounted, tmpfs, 4.0 GiB at /mnt/OptaBuilds" in result.out
     assert "note: its pages can be swapped out" in result.out
+
+
+def test_on_a_terminal_waiting_is_one_line_that_goes_away(env, daemon: StartDaemon):
+    def later():
+        time.sleep(0.6)
+        return {"type": "wait", "reason": "the RAM disk is mounting", "since_s": 0.6}
+
+    daemon(disk=[later, done("it is mounted")])
+    ours, theirs = os.openpty()
+    result = subprocess.run(
+        [sys.executable, "-m", "forge.cli.main", "disk", "mount"],
+        env=env, stdout=subprocess.PIPE, stderr=theirs, check=True,
+    )  # fmt: skip
+    os.close(theirs)
+    assert result.stdout == b"it is mounted\n"
+    assert os.read(ours, 1000) == (
+        b"\r\x1b[2Kforge: waiting: the RAM disk is mounting (1 s)\r\x1b[2K"
+    )
+    os.close(ours)

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -67,3 +70,17 @@ def test_a_daemon_that_talks_garbage_is_told_apart(forge: Forge, daemon: StartDa
     result = forge("status")
     assert result.code == os.EX_PROTOCOL
     assert says in result.err
+
+
+def test_watching_shows_it_again_until_ctrl_c(env, daemon: StartDaemon):
+    daemon(status=[a_status()])
+    argv = [sys.executable, "-m", "forge.cli.main", "status", "--watch"]
+    with subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        seen = 0
+        for line in process.stdout:
+            seen += line.startswith("RAM disk")
+            if seen == 2:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130

@@ -195,3 +195,10 @@ def test_shells_are_told_what_may_come_next(env, words, offered):
              "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
     result = run_forge({**env, **asked})
     assert offered in result.stdout.splitlines()
+
+
+@pytest.mark.parametrize("group", ["disk", "target", "daemon", "config"])
+def test_a_group_alone_shows_its_commands(forge: Forge, group):
+    result = forge(group)
+    assert result.code == 0
+    assert result.out == forge(group, "--help").out

@@ -150,8 +150,9 @@ def test_ten_processes_at_once_compile_once(toolchain):
     )
     command = [sys.executable, "-c", script, toolchain.cache, toolchain.source]
     env = {**toolchain.env, "PYTHONPATH": str(Path(__file__).parents[2])}
-    pipes = {"stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, env=env, **pipes) for _ in range(10)]
+    processes = [
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(10)
+    ]
     paths = {process.communicate(timeout=60)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 10
     assert len(paths) == 1
@@ -174,7 +175,8 @@ def test_the_named_rustc_is_used(toolchain, tmp_path):
 
 
 def test_a_compile_error_is_told_by_its_first_line(toolchain):
-    script = '#!/bin/sh\n[ "$1" = -vV ] && exit 0\nprintf "warning: w\\nerror: no good\\nmore\\n" >&2; exit 1\n'
+    script = '#!/bin/sh\n[ "$1" = -vV ] && exit 0\n'
+    script += 'printf "warning: w\\nerror: no good\\nmore\\n" >&2; exit 1\n'
     toolchain.install(text=script)
     with pytest.raises(ShimUnavailable, match="does not compile: error: no good") as caught:
         toolchain.build()

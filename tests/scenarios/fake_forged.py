@@ -4,6 +4,7 @@ As a program (`fake_forged.py STATE_DIR`) it stands for the real one where the s
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -59,10 +60,8 @@ class FakeForged:
             self._listener.close()
             self._listener = None
         for connection in list(self.connections.values()):
-            try:
+            with contextlib.suppress(OSError):  # the other end was faster
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other end was faster
             connection.close()
 
     def messages(self, kind: str) -> list[dict[str, Any]]:

@@ -74,7 +74,13 @@ def machine(tmp_path):
 def test_a_build_begins_runs_and_ends_on_one_connection(machine):
     machine.daemon.start()
     machine.daemon.script["begin"] = lambda begin: [
-        go(begin, argv=["build", "--changed"], env={"ADDED": "yes"}, unset=["GONE"], notes=["hello"])
+        go(
+            begin,
+            argv=["build", "--changed"],
+            env={"ADDED": "yes"},
+            unset=["GONE"],
+            notes=["hello"],
+        )
     ]
     result = machine.run("build", "-j3", env={"GONE": "1", "CODE": "101", "CARGO_TARGET_DIR": "/t"})
     assert result.returncode == 101

@@ -136,7 +136,7 @@ def test_cargo_finds_sigpipe_as_the_launcher_did(running, ignored):
     if not Path("/proc/self/status").exists():
         pytest.skip("no /proc to see it in")
     # Python itself ignores SIGPIPE at its start, so ask through a shell that tells the parent's.
-    shown = "grep SigIgn /proc/self/status > \"$SEEN\"; echo ready 0 >> \"$SEEN\""
+    shown = 'grep SigIgn /proc/self/status > "$SEEN"; echo ready 0 >> "$SEEN"'
     program(running.home / "real" / "cargo", f"#!/bin/sh\n{shown}\n")
     running.start(restore_signals=not ignored).wait(10)
     mask = int(running.seen[0].split()[1], 16)

@@ -10,7 +10,7 @@ use crate::message::Message;
 use crate::peer::{Failure, Peer, PATIENCE};
 use crate::sys;
 
-const PATIENCE_WITH_THE_HUNG: Duration = Duration::from_millis(50);
+const PATIENCE_WITH_THE_HUNG: Duration = Duration::from_millis(100);
 const MARK_HOLDS: Duration = Duration::from_secs(30);
 const PARTING_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -27,7 +27,8 @@ pub fn ask(socket: &Path, request: Message) -> Option<Peer> {
             Some(peer)
         }
         Err(failure) => {
-            if matches!(failure, Failure::Silent) {
+            // A short wait proves nothing: it must not prolong itself.
+            if matches!(failure, Failure::Silent) && patience == PATIENCE {
                 let _ = std::fs::write(&mark, b"");
             }
             debug(&failure.to_string());
