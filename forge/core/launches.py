@@ -42,7 +42,7 @@ DISK_PATIENCE_S = 20.0
 """A build waits so long for the disk, then it goes on without."""
 
 FULL_BELOW_BYTES = 64 * 1024 * 1024
-"""With less room than this no new project starts on the disk: not even a hello-world would fit."""
+"""With less room than this no build starts on the disk: it would end in `No space left`."""
 
 
 class Launches:
@@ -96,7 +96,7 @@ class Launches:
         if disk.phase is DiskPhase.MOUNTED and disk.disk and build.root and build.conn is not None:
             free = disk.usage.free_bytes if disk.usage else 0
             path = f"{disk.disk.mount_point}/{target_dir_name(build.root)}"
-            if free < FULL_BELOW_BYTES and path not in self._state.target_dirs:
+            if free < FULL_BELOW_BYTES:
                 build.notes.append(
                     f"the RAM disk is full ({show_bytes(free)} free); building on the SSD"
                 )

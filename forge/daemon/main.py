@@ -1,7 +1,6 @@
 """`forged`: sets the doors up, wires them to the core, and runs until told to end."""
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import signal
@@ -32,6 +31,7 @@ from forge.host.state_dir import private_dir
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
 
+GUARD_EVERY_S = 5.0
 SOCKET_PATH_LIMIT = 100  # sun_path has 104 bytes on macOS, 108 on Linux: unix(7)
 
 
@@ -135,10 +135,12 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     except OSError as error:
         log.write("config.unwatched", {"reason": str(error), "instead": "`forge daemon restart`"})
     loop.post(events.Tick())
+    guard = asyncio.create_task(_guard_socket(server, socket_path, log, ended))
     await ended.wait()
+    guard.cancel()
     log.write("daemon.ended", {"builds": len(state.builds)})
     server.close()
-    with contextlib.suppress(FileNotFoundError):
+    if not server.is_lost(socket_path):
         os.unlink(socket_path)
     await asyncio.sleep(0)  # lets the last replies leave
     watch.stop()
@@ -146,6 +148,15 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     watches.close()
     performer.close()
     jobservers.close()
+
+
+async def _guard_socket(server: Server, path: str, log: DecisionLog, ended: asyncio.Event) -> None:
+    """End the daemon when its socket is not there any more: nobody could reach it, ever."""
+    while not ended.is_set():
+        await asyncio.sleep(GUARD_EVERY_S)
+        if server.is_lost(path):
+            log.write("daemon.unreachable", {"socket": path})
+            ended.set()
 
 
 def open_ramdisk(env: Mapping[str, str]) -> RamDisk:

@@ -114,6 +114,7 @@ class Server:
         self.peers: dict[int, Peer] = {}
         self.numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
+        self._inode = 0
 
     async def listen(self, path: str) -> None:
         """Bind the socket, mode 0600. The caller holds the daemon's lock: an old socket is dead."""
@@ -125,6 +126,7 @@ class Server:
             sock.bind(path)
         finally:
             os.umask(mask)
+        self._inode = os.stat(path).st_ino
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Peer(self), sock=sock, backlog=512)
 
@@ -133,6 +135,13 @@ class Server:
         peer = self.peers.get(conn)
         if peer:
             peer.send(message)
+
+    def is_lost(self, path: str) -> bool:
+        """Say whether the socket at `path` is gone or another daemon's."""
+        try:
+            return os.stat(path).st_ino != self._inode
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Stop listening and close all connections."""

@@ -6,7 +6,7 @@ renamed into it under a lock, so ten builds that start at once compile once.
     forge-shim           the program
     bin/cargo            symlink: the directory that goes into PATH
     gate/rustc-gate      symlink: RUSTC_WRAPPER
-    gate/forge           symlink: the launcher of `forge VERB`, not in PATH: there it would hide forge
+    gate/forge           symlink: launcher of `forge VERB`; in PATH it would hide `forge`
     .opta-forge-shim     marker, in each of the three: a shim never takes another for cargo
 
 Symlinks, because macOS ends copied binaries. The answer to `rustc -vV` is kept beside the builds,

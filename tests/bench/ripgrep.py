@@ -2,7 +2,7 @@
 
 Forge on the RAM disk, Forge with `disk.kind = "none"`, and plain cargo; the latter two build on the
 disk that holds TMPDIR. Each cold build starts from no target dir, each incremental one from a
-comment added to src/main.rs... of ripgrep, `crates/core/main.rs`. Sources are in the page cache.
+comment added to crates/core/main.rs. Sources are in the page cache.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.bench.measure import (
     report,
     timed,
 )
-from tests.scenarios.conftest import PrivateForge, clean_env
+from tests.scenarios.conftest import PrivateForge, clean_env, package
 from tests.scenarios.test_build_workspace import ripgrep_source
 
 WAYS = ("forge, RAM disk", "forge, SSD", "cargo, SSD")
@@ -44,10 +44,8 @@ def main() -> None:
         projects = {way: Path(shutil.copytree(source, Path(at) / f"p{n}")) for n, way in
                     enumerate(WAYS)}  # fmt: skip
         timed(["cargo", "fetch"], source, clean_env())
-        for way in WAYS[:2]:  # starts the daemons, and builds their shim, before the clock runs
-            timed([*(on_ram if way == WAYS[0] else on_ssd).cli, "check", "--help"], source,
-                  on_ram.env)  # fmt: skip
-            build(way, warm_up(Path(at) / f"w{way[7]}"), on_ram, on_ssd)
+        for way in WAYS:  # starts the daemons and builds their shim before the clock runs
+            build(way, package(Path(at) / f"warm up {way}"), on_ram, on_ssd)
         for turn in range(args.rounds):
             for way in rotated(WAYS, turn):
                 shutil.rmtree(on_ram.target_dir(projects[way]), ignore_errors=True)
@@ -73,13 +71,6 @@ def rotated(ways: tuple[str, ...], turn: int) -> tuple[str, ...]:
     """Let each way go first in turn."""
     at = turn % len(ways)
     return ways[at:] + ways[:at]
-
-
-def warm_up(place: Path) -> Path:
-    """Make a package that is built once before the clock runs."""
-    from tests.scenarios.conftest import package
-
-    return package(place)
 
 
 if __name__ == "__main__":

@@ -223,6 +223,14 @@ class TestLife:
         assert daemon.processes[0].wait(10) == 0
         assert not (daemon.home / "state/forged.sock").exists()
 
+    def test_one_that_nobody_can_reach_any_more_ends_and_leaves_the_new_ones_socket(self, daemon):
+        daemon.start()
+        (daemon.home / "state/forged.sock").unlink()
+        (daemon.home / "state/forged.lock").unlink()
+        second = daemon.start()
+        assert daemon.processes[0].wait(15) == 0
+        assert daemon.status()["pid"] == second
+
     def test_an_argument_that_it_does_not_know_is_refused(self):
         run = subprocess.run(
             [sys.executable, "-m", "forge.daemon.main", "--fast"],

@@ -185,12 +185,20 @@ def bare_env(home: Path, *path: Path | str) -> dict[str, str]:
     }
 
 
+def has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError:
+        return False
+    return True
+
+
 def main() -> None:
     daemon = FakeForged(Path(sys.argv[1]))
     (daemon.state_dir / "starts").open("a").write(f"{os.getpid()}\n")
     facts = {
         "cwd": os.getcwd(),
-        "session": os.getsid(0) != os.getpid() and os.getsid(0),
+        "is_detached": os.getsid(0) != os.getpid() and not has_terminal(),
         "fds": sorted(os.listdir("/dev/fd")),
         "stdin": os.readlink("/proc/self/fd/0") if Path("/proc").exists() else "",
     }

@@ -164,6 +164,10 @@ def test_the_daemon_ends_the_cargo_of_a_forge_that_was_killed_and_the_lock_is_fr
     end_session(process)
 
 
+def is_stopped(pid: int) -> bool:
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+
+
 def test_a_forge_that_is_stopped_and_continued_stops_and_continues_cargo(
     lasting_forge: PrivateForge, held: HeldPackage
 ) -> None:
@@ -172,8 +176,7 @@ def test_a_forge_that_is_stopped_and_continued_stops_and_continues_cargo(
     wait_until(held.has_begun)
     cargo_pid = build_of(lasting_forge, held)["cargo_pid"]
     process.send_signal(signal.SIGTSTP)
-    for pid in (process.pid, cargo_pid):
-        wait_until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 5)
+    wait_until(lambda: is_stopped(process.pid) and is_stopped(cargo_pid), 5)
     process.send_signal(signal.SIGCONT)
     held.let_go()
     assert process.wait(30) == 0

@@ -502,8 +502,9 @@ def test_a_build_lives_on_when_the_daemon_dies_and_later_units_find_the_new_one(
     build = project.root / "app" / "build.rs"
     build.write_text("fn main() { std::thread::sleep(std::time::Duration::from_secs(4)); }\n")
     env = {**project.plain_env, "FORGE_STATE_DIR": str(project.home / "state")}
-    command = [built_shim().cargo, "build"]
-    process = subprocess.Popen(command, cwd=project.root, env=env, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [built_shim().cargo, "build"], cwd=project.root, env=env, stderr=subprocess.PIPE
+    )
     project.daemon.wait_for("unit_ended", 2, within_s=60)  # build.rs runs, app is still to come
     project.daemon.stop()
     second = FakeForged(project.home / "state").start()
@@ -518,3 +519,65 @@ def test_a_build_lives_on_when_the_daemon_dies_and_later_units_find_the_new_one(
         process.stderr.close()
     finally:
         second.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS cannot tie a child to its parent")
+def test_a_gate_that_is_killed_gives_its_lease_back_and_takes_rustc_along(project, tmp_path):
+    project.daemon.start()
+    fake = program(tmp_path / "rustc", f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 30\n")
+    command: list[Any] = [built_shim().rustc_gate, fake, "--crate-name", "x", "--emit=link"]
+    process = subprocess.Popen(command, env={**project.plain_env, **project.gates})
+    while not ((tmp_path / "pid").exists() and (tmp_path / "pid").read_text()):
+        time.sleep(0.01)
+    process.kill()
+    process.wait(10)
+    project.daemon.wait_closed("unit", within_s=1.0)
+    rustc = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 1
+    while Path(f"/proc/{rustc}/cmdline").exists() and Path(f"/proc/{rustc}/cmdline").read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+MAKING_BUILD_RS = """
+fn main() {
+    println!("cargo:rerun-if-changed=Makefile");
+    let flags = std::env::var("CARGO_MAKEFLAGS").unwrap();
+    let done = std::process::Command::new("make").env("MAKEFLAGS", flags).output().unwrap();
+    assert!(done.status.success());
+    assert!(done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+"""
+MAKEFILE = "all: a b c\n%:\n\t@echo start >> log; sleep 1; echo end >> log\n"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize(("tokens", "at_once"), [(0, 1), (3, 3)])
+def test_make_in_a_build_script_shares_the_builds_tokens(project, tokens, at_once):
+    """GNU make before 4.4 ends at once when it is given the `fifo:` form."""
+    project.daemon.start()
+    (project.root / "app" / "build.rs").write_text(MAKING_BUILD_RS)
+    (project.root / "app" / "Makefile").write_text(MAKEFILE)
+    fifo = project.home / "tokens"
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    os.write(descriptor, b"+" * tokens)
+    changes = {"env": project.gates, "jobserver": {"path": str(fifo)}}
+    project.daemon.script["begin"] = lambda begin: [go(begin, **changes)]
+    done = subprocess.run(
+        [built_shim().cargo, "build"],
+        cwd=project.root,
+        env={**project.plain_env, "FORGE_STATE_DIR": str(project.home / "state")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    running = most = 0
+    for word in (project.root / "app" / "log").read_text().split():
+        running += 1 if word == "start" else -1
+        most = max(most, running)
+    assert most == at_once
+    assert tokens == 0 or os.read(descriptor, 100) == b"+" * tokens  # all came back
+    os.close(descriptor)

@@ -152,9 +152,9 @@ fn spawn_prepared(prepared: &Prepared, own_group: bool) -> io::Result<c_int> {
     }
 }
 
-/// Start a program that outlives us: a session of its own, no inherited descriptors, `/`.
+/// Start a program that outlives us: no terminal, no inherited descriptors, in `/`.
 ///
-/// Returns its pid, once it runs. A process between us and it leads the session and ends at once,
+/// Returns its pid, once it runs. A process between us and it leaves the terminal and ends at once,
 /// so that nobody has to wait for the daemon.
 pub fn spawn_detached(path: &OsStr, args: &[OsString], env: &Env) -> io::Result<c_int> {
     let prepared = Prepared::new(path, args, env)?;
