@@ -126,6 +126,13 @@ class EnsureDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class FindDisk:
+    """See whether our disk is there already; answered by `DiskReady` or `DiskAbsent`."""
+
+    spec: DiskSpec
+
+
+@dataclass(frozen=True, slots=True)
 class ResizeDisk:
     """Resize the disk; answered by `DiskReady` or `DiskFailed`."""
 
@@ -183,6 +190,7 @@ Action = (
     | MakeJobserver
     | RemoveJobserver
     | EnsureDisk
+    | FindDisk
     | ResizeDisk
     | UnmountDisk
     | MeasureDisk

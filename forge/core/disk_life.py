@@ -7,7 +7,15 @@ there waiters; `disk` is set exactly in the phases MOUNTED, RESIZING and UNMOUNT
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from forge.core.actions import Action, EnsureDisk, Log, MeasureDisk, ResizeDisk, UnmountDisk
+from forge.core.actions import (
+    Action,
+    EnsureDisk,
+    FindDisk,
+    Log,
+    MeasureDisk,
+    ResizeDisk,
+    UnmountDisk,
+)
 from forge.core.disk import Disk, DiskSpec, DiskUsage
 
 RETRY_S = 30.0
@@ -20,6 +28,7 @@ MEASURE_IDLE_S = 10.0
 class DiskPhase(StrEnum):
     """Where the disk stands."""
 
+    LOOKING = "being looked for"
     ABSENT = "absent"
     ENSURING = "mounting"
     MOUNTED = "mounted"
@@ -44,13 +53,19 @@ class DiskLife:
     @property
     def is_changing(self) -> bool:
         """Say whether an action on the disk is under way."""
-        return self.phase in (DiskPhase.ENSURING, DiskPhase.RESIZING, DiskPhase.UNMOUNTING)
+        return self.phase not in (DiskPhase.ABSENT, DiskPhase.MOUNTED, DiskPhase.FAILED)
 
     def is_worth_a_try(self, now_s: float) -> bool:
         """Say whether mounting may be tried now."""
         return self.phase is DiskPhase.ABSENT or (
             self.phase is DiskPhase.FAILED and now_s - self.failed_at >= RETRY_S
         )
+
+    def find(self, spec: DiskSpec) -> list[Action]:
+        """Begin to look for a disk that an earlier daemon has left."""
+        assert self.phase is DiskPhase.ABSENT, "a known disk is not looked for"
+        self.phase = DiskPhase.LOOKING
+        return [FindDisk(spec)]
 
     def ensure(self, spec: DiskSpec) -> list[Action]:
         """Begin to mount."""
@@ -104,12 +119,12 @@ class DiskLife:
     ) -> list[Action]:
         """Take note of a failed action: back to mounted, or to a failed or lost disk."""
         was = self.phase
-        if lost or self.disk is None:
+        if self.disk and not lost:
+            self.phase = DiskPhase.MOUNTED  # the request that failed is told why
+        else:
             self.phase = DiskPhase.ABSENT if lost else DiskPhase.FAILED
             self.disk = self.usage = None
-        else:
-            self.phase = DiskPhase.MOUNTED
-        self.failure, self.hint, self.failed_at = reason, hint, now_s
+            self.failure, self.hint, self.failed_at = reason, hint, now_s
         self.remount = False
         return [Log("disk.lost" if lost else "disk.failed", {"reason": reason, "while": was})]
 

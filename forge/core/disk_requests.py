@@ -22,6 +22,7 @@ class DiskRequests:
     """Requests that wait for the disk to change. Invariant: none waits while nothing changes."""
 
     waiting: dict[int, tuple[str, float]] = field(default_factory=dict)
+    deferred: dict[int, tuple[DiskRequest, float]] = field(default_factory=dict)
 
     def take(self, conn: int, request: DiskRequest, state: "State", now: Moment) -> list[Action]:
         """Begin what is asked, or answer at once."""
@@ -35,6 +36,9 @@ class DiskRequests:
                 error(conn, "disk-unavailable", 'no RAM disk is wanted: disk.kind is "none"',
                          "set disk.kind in forge.toml")
             ]  # fmt: skip
+        if disk.phase is DiskPhase.LOOKING:
+            self.deferred[conn] = (request, now.steady_s)
+            return []
         if disk.is_changing:
             if request.verb == "mount" and disk.phase is DiskPhase.ENSURING:
                 self.waiting[conn] = (request.verb, now.steady_s)
@@ -79,6 +83,15 @@ class DiskRequests:
             ]
         return disk.unmount(force=request.force, remount=request.verb == "recreate")
 
+    def resume(self, state: "State", now: Moment) -> list[Action]:
+        """Take the requests that came while the disk was looked for."""
+        deferred, self.deferred = self.deferred, {}
+        return [
+            action
+            for conn, (request, _) in deferred.items()
+            for action in self.take(conn, request, state, now)
+        ]
+
     def answer(self, state: "State") -> list[Action]:
         """Tell all who wait that it is done."""
         done, self.waiting = self.waiting, {}
@@ -106,12 +119,13 @@ class DiskRequests:
         return [
             Send(conn, {"type": "wait", "reason": f"the RAM disk is {state.disk.phase}",
                         "since_s": round(now.steady_s - since_s, 1)})
-            for conn, (_, since_s) in self.waiting.items()
+            for conn, (_, since_s) in [*self.waiting.items(), *self.deferred.items()]
         ]  # fmt: skip
 
     def drop(self, conn: int) -> None:
         """Forget a client that went away."""
         self.waiting.pop(conn, None)
+        self.deferred.pop(conn, None)
 
     def _reply(self, conn: int, state: "State", line: str) -> Send:
         return Send(conn, {"type": "disk", "disk": disk_report(state), "line": line})

@@ -94,6 +94,11 @@ class DiskFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskAbsent:
+    """No disk of ours was found."""
+
+
+@dataclass(frozen=True, slots=True)
 class DiskUnmounted:
     """The disk is gone because we were asked."""
 
@@ -152,6 +157,7 @@ Event = (
     | TargetDirMeasured
     | DiskReady
     | DiskFailed
+    | DiskAbsent
     | DiskUnmounted
     | DiskMeasured
     | ShimReady

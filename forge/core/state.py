@@ -65,6 +65,7 @@ class State:
             events.TargetDirMeasured: self._target_dir_measured,
             events.DiskReady: self._disk_ready,
             events.DiskFailed: self._disk_failed,
+            events.DiskAbsent: self._disk_absent,
             events.DiskUnmounted: self._disk_unmounted,
             events.DiskMeasured: self._disk_measured,
             events.ShimReady: self._shim_ready,
@@ -96,9 +97,11 @@ class State:
 
     def step(self, event: events.Event, now: Moment) -> list[Action]:
         """Take one event in and say what is to be done, in order."""
+        first: list[Action] = []
         if self.started_at is None:
             self.started_at = now
-        return self._steps[type(event)](event, now)
+            first = self.disk.find(self.settings.disk) if self.settings.disk else []
+        return first + self._steps[type(event)](event, now)
 
     @property
     def is_busy(self) -> bool:
@@ -163,7 +166,11 @@ class State:
         actions += self._disk_requests.answer(self)
         if not resized:
             actions.append(FindTargetDirs(event.disk))
-        return actions + self.launches.wake(now)
+        return actions + self.launches.wake(now) + self._disk_requests.resume(self, now)
+
+    def _disk_absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
+        self.disk.phase = DiskPhase.ABSENT
+        return self._disk_requests.resume(self, now) + self.launches.wake(now)
 
     def _disk_failed(self, event: events.DiskFailed, now: Moment) -> list[Action]:
         if event.lost:

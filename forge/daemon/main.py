@@ -83,6 +83,8 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     ramdisk = open_ramdisk(env)
     config_file = paths.config_file(env)
     ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio_loop.add_signal_handler(number, ended.set)
 
     def on_crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -123,8 +125,6 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)
     _write_command(env)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio_loop.add_signal_handler(number, ended.set)
     asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))
     watch = ConfigWatch(
         config_file,

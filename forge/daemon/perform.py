@@ -52,6 +52,7 @@ class Performer:
             actions.MakeJobserver: self._make_jobserver,
             actions.RemoveJobserver: lambda a: ports.jobservers.remove(a.build),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
+            actions.FindDisk: self._in(self._disk_thread, self._find_disk),
             actions.ResizeDisk: self._in(self._disk_thread, self._resize_disk),
             actions.UnmountDisk: self._in(self._disk_thread, self._unmount_disk),
             actions.MeasureDisk: self._in(self._disk_thread, self._measure_disk),
@@ -173,6 +174,15 @@ class Performer:
 
     def _ensure_disk(self, action: actions.EnsureDisk) -> events.Event:
         return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
+
+    def _find_disk(self, action: actions.FindDisk) -> events.Event:
+        try:
+            disk = self._ports.ramdisk.identify(action.spec)
+            if disk:
+                return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+        except (ForgeError, OSError) as error:
+            self._log_from_thread("disk.unseen", {"why": str(error)})
+        return events.DiskAbsent()
 
     def _resize_disk(self, action: actions.ResizeDisk) -> events.Event:
         return self._disk_event(lambda: self._ports.ramdisk.resize(action.disk, action.size_mib))

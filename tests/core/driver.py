@@ -24,11 +24,18 @@ def settings(**changes: Any) -> Settings:
 class Driver:
     """A state, a clock that only moves when told, and all actions that were asked for."""
 
-    def __init__(self, given: Settings | None = None) -> None:
+    def __init__(self, given: Settings | None = None, *, looked: bool = True) -> None:
         self.state = State(given or settings())
         self.now_s = 1000.0
         self.done: list[actions.Action] = []
         self.sent: list[tuple[int, dict[str, Any]]] = []
+        if looked:
+            self.find_no_disk()
+
+    def find_no_disk(self) -> None:
+        """Answer the look for an earlier daemon's disk, with which each daemon begins."""
+        self.post(events.Tick())
+        self.post(events.DiskAbsent())
 
     def post(self, event: events.Event) -> list[actions.Action]:
         asked = self.state.step(event, Moment(self.now_s, 1_700_000_000 + self.now_s))

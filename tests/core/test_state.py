@@ -228,7 +228,7 @@ def test_a_disk_request_that_makes_no_sense_is_refused(driver, verb, slug):
 
 
 def test_disk_requests_are_refused_when_no_disk_is_wanted():
-    driver = Driver(settings(disk=None))
+    driver = Driver(settings(disk=None), looked=False)
     driver.receive(9, messages.DiskRequest(verb="mount"))
     assert driver.reply(9, "error")["slug"] == "disk-unavailable"
     driver.begin(1)
@@ -377,3 +377,36 @@ def test_stop_leaves_builds_alone(driver):
 def test_usage_of_a_lost_disk_is_not_kept(driver):
     driver.post(events.DiskMeasured(EMPTY))
     assert driver.state.disk.usage is None
+
+
+def test_the_daemon_begins_by_looking_for_the_disk_that_an_earlier_one_left():
+    driver = Driver(looked=False)
+    driver.post(events.Tick())
+    assert driver.asked(actions.FindDisk) == [actions.FindDisk(SPEC)]
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    driver.begin(1)
+    assert not driver.asked(actions.EnsureDisk), "what is looked for is not made beside it"
+    driver.mount()
+    assert driver.reply(9, "error")["slug"] == "disk-busy", "the build that waited was first"
+    driver.make_target_dirs()
+    assert driver.reply(1, "go")["target_dir"] == PATH
+
+
+def test_what_came_while_the_disk_was_looked_for_in_vain_goes_on():
+    driver = Driver(looked=False)
+    driver.receive(9, messages.DiskRequest(verb="unmount"))
+    driver.begin(1)
+    driver.now_s += 1
+    driver.post(events.Tick())
+    assert driver.reply(9, "wait")["reason"] == "the RAM disk is being looked for"
+    driver.post(events.DiskAbsent())
+    assert driver.reply(9, "disk")["line"] == "the RAM disk is not mounted"
+    assert driver.asked(actions.EnsureDisk) == [actions.EnsureDisk(SPEC)]
+
+
+def test_a_refused_change_of_a_mounted_disk_is_no_failure_of_the_disk(driver):
+    driver.run(1)
+    driver.receive(9, messages.DiskRequest(verb="resize", size_mib=10))
+    driver.post(events.DiskFailed("resize-refused", "too small"))
+    driver.receive(9, messages.Status())
+    assert driver.reply(9, "status")["status"]["disk"]["failure"] is None
