@@ -84,6 +84,13 @@ class CwdGone(ForgeError):
     exit_code = os.EX_NOINPUT
 
 
+class ShimUnavailable(ForgeError):
+    """The native shim cannot be built here: builds run without gates."""
+
+    slug = "shim-unavailable"
+    exit_code = os.EX_UNAVAILABLE
+
+
 class DiskUnavailable(ForgeError):
     """The RAM disk cannot be had: no privilege, no memory, or a tool of the OS failed."""
 

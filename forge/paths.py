@@ -46,4 +46,4 @@ def socket_path(env: Mapping[str, str]) -> str:
 
 def native_launcher(env: Mapping[str, str]) -> str:
     """Return where the native launcher is, once the shim was compiled."""
-    return os.path.join(cache_dir(env), GATES_LINK_NAME, "bin", "forge")
+    return os.path.join(cache_dir(env), GATES_LINK_NAME, "gate", "forge")

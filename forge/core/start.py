@@ -43,9 +43,12 @@ def plan_start(build: Build, settings: Settings, shim: Shim | None) -> Start:
     if build.target_dir:
         argv, more = cargo_args.redirected(args, build.target_dir, alias_of=build.config.alias_of)
         env |= more
+    if build.root:
+        env["FORGE_ROOT"] = build.root
+    unset = {*build.unset, "FORGE_RUSTC_WRAPPER"}  # an enclosing build's is not this one's
     if shim and args.kind is Kind.BUILD and verb != "miri":
         env |= _gates(build, settings, shim)
-    return Start(argv, env, tuple(name for name in build.unset if name not in env), tokens)
+    return Start(argv, env, tuple(sorted(unset - env.keys())), tokens)
 
 
 def is_inside_a_jobserver(env: Mapping[str, str]) -> bool:

@@ -15,6 +15,9 @@ from typing import Any
 from forge.core import events, messages, wire
 from forge.host.sockets import peer_uid
 
+BACKLOG = 1024
+"""Connections that may wait to be taken: to a client a full queue looks like a hung daemon."""
+
 WRITE_LIMIT_BYTES = 4 * wire.MAX_LINE_BYTES
 """A client that reads nothing loses its connection when so much waits for it."""
 
@@ -128,7 +131,7 @@ class Server:
             os.umask(mask)
         self._inode = os.stat(path).st_ino
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: Peer(self), sock=sock, backlog=512)
+        self._server = await loop.create_unix_server(lambda: Peer(self), sock=sock, backlog=BACKLOG)
 
     def send(self, conn: int, message: Mapping[str, Any]) -> None:
         """Send to a connection, if it is still there."""

@@ -79,7 +79,8 @@ class DarwinRamDisk:
 
     def identify(self, spec: DiskSpec) -> Disk | None:
         """Name our disk if it is mounted at its place with our marker on it."""
-        return self._find(self._target(spec))
+        disk = self._find(self._target(spec))
+        return replace(disk, adopted=True) if disk else None
 
     def measure(self, disk: Disk) -> DiskUsage:
         """Read the volume's own numbers; those in diskutil's answers are 0 for APFS."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forge.core.shim import Shim
-from forge.host.shim_build import ShimUnavailable, build_shim
+from forge.errors import ShimUnavailable
+from forge.host.shim_build import build_shim
 from forge.paths import GATES_LINK_NAME as LINK_NAME
 
 __all__ = ["LINK_NAME", "current_shim"]

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from forge.errors import DeadlineExceeded, ForgeError
+from forge.errors import DeadlineExceeded, ShimUnavailable
 from forge.host.commands import run_command
 
 KEPT_KEYS = 3
@@ -34,13 +34,6 @@ PROBE_DEADLINE_S = 30.0
 LOCK_INTERVAL_S = 0.02
 MARKER = ".opta-forge-shim"
 _FLAGS = ("-O", "-C", "strip=symbols", "-C", "panic=abort", "--edition", "2021")
-
-
-class ShimUnavailable(ForgeError):
-    """The native shim cannot be built here: builds run without gates."""
-
-    slug = "shim-unavailable"
-    exit_code = os.EX_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from forge.errors import ShimUnavailable
 from forge.host.shim_build import (
     MARKER,
     Shim,
-    ShimUnavailable,
     build_shim,
     find_rustc,
     shim_key,

@@ -98,7 +98,7 @@ def test_a_disk_under_a_running_build_that_vanishes_does_not_hang_the_next_build
 
 
 @needs_tmpfs
-@pytest.mark.xfail(reason="free room is known only as of the last measure, up to 10 s ago")
+@pytest.mark.xfail(reason="free room is known as of the last measure, up to 10 s ago when idle")
 def test_a_new_project_goes_to_the_ssd_when_the_disk_is_full(
     forge: PrivateForge, tmp_path: Path
 ) -> None:
