@@ -39,6 +39,10 @@ def config_file(env: Mapping[str, str]) -> str:
     return env.get("FORGE_CONFIG") or os.path.join(home(env), ".config", "opta-forge", "forge.toml")
 
 
+SOCKET_PATH_LIMIT = 100
+"""sun_path has 104 bytes on macOS, 108 on Linux: unix(7)."""
+
+
 def socket_path(env: Mapping[str, str]) -> str:
     """Return the daemon's socket."""
     return os.path.join(state_dir(env), SOCKET_NAME)

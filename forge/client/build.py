@@ -18,6 +18,7 @@ from forge.client.supervise import supervise
 from forge.core import wire
 from forge.core.verbs import is_passed
 from forge.errors import CargoMissing, CwdGone, ForgeError, ProtocolMismatch
+from forge.host.state_dir import note_daemon_command, private_dir
 
 WAIT_SHOWN_AFTER_S = 0.5
 WAIT_LINE_EVERY_S = 30.0
@@ -152,9 +153,12 @@ def _become_native(argv: list[str], env: Mapping[str, str]) -> None:
     FORGE_NATIVE=0 stays with this one.
     """
     native = paths.native_launcher(env)
-    if env.get("FORGE_NATIVE") != "0" and os.access(native, os.X_OK):
-        with contextlib.suppress(OSError):
-            os.execve(native, ["forge", *argv], dict(env))  # noqa: S606  # as above
+    if env.get("FORGE_NATIVE") == "0" or not os.access(native, os.X_OK):
+        return
+    with contextlib.suppress(OSError, ForgeError):
+        private_dir(paths.state_dir(env))
+        note_daemon_command(paths.state_dir(env))
+        os.execve(native, ["forge", *argv], dict(env))  # noqa: S606  # as above
 
 
 def _is_tty(descriptor: int) -> bool:

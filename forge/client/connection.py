@@ -6,16 +6,21 @@ Everything here runs before cargo starts, so it imports only what is quick to lo
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from forge import paths
 from forge.core import wire
-from forge.errors import DaemonRefused, DaemonUnreachable, ProtocolMismatch, StateDirUnsafe
+from forge.errors import (
+    ConfigInvalid,
+    DaemonRefused,
+    DaemonUnreachable,
+    ProtocolMismatch,
+    StateDirUnsafe,
+)
 from forge.host.sockets import peer_uid
-from forge.host.state_dir import private_dir
+from forge.host.state_dir import DAEMON_COMMAND, private_dir
 
 START_PATIENCE_S = 5.0
 """How long a client waits for a daemon that is being started, by itself or by another client."""
@@ -126,8 +131,12 @@ class Connection:
 
 
 def connect(env: Mapping[str, str]) -> Connection:
-    """Connect to a daemon that runs. Raises DaemonUnreachable, StateDirUnsafe."""
+    """Connect to a daemon that runs. Raises DaemonUnreachable, StateDirUnsafe, ConfigInvalid."""
     path = paths.socket_path(env)
+    if len(os.fsencode(path)) > paths.SOCKET_PATH_LIMIT:
+        raise ConfigInvalid(
+            f"the socket's path is too long: {path}", hint="set FORGE_STATE_DIR to a short one"
+        )
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(wire.PATIENCE_S)
     try:
@@ -207,7 +216,7 @@ def start_daemon(env: Mapping[str, str]) -> int:
     It says what it has to say in its log; standard error goes to a file for what precedes that.
     """
     errors = os.path.join(paths.state_dir(env), "forged.stderr")
-    argv = [sys.executable, "-P", "-m", "forge.daemon.main"]
+    argv = list(DAEMON_COMMAND)
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

@@ -138,8 +138,11 @@ class DiskLife:
     def measure_if_due(self, now_s: float, *, busy: bool) -> list[Action]:
         """Measure a mounted disk now and then."""
         every_s = MEASURE_BUSY_S if busy else MEASURE_IDLE_S
-        if self.phase is not DiskPhase.MOUNTED or now_s - self.measured_at < every_s:
+        if now_s - self.measured_at < every_s:
             return []
-        assert self.disk, "a mounted disk is known"
         self.measured_at = now_s
-        return [MeasureDisk(self.disk)]
+        return self.measure()
+
+    def measure(self) -> list[Action]:
+        """Measure a mounted disk now."""
+        return [MeasureDisk(self.disk)] if self.phase is DiskPhase.MOUNTED and self.disk else []

@@ -43,10 +43,11 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class TargetDirReady:
-    """A target dir exists on the disk and may be handed out."""
+    """A target dir exists on the disk; `usage` is how full the disk is at this moment."""
 
     conn: int
     path: str
+    usage: DiskUsage
 
 
 @dataclass(frozen=True, slots=True)

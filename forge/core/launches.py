@@ -94,13 +94,7 @@ class Launches:
         """Give a build its target dir: at once, or when the disk is there, or not at all."""
         disk = self._state.disk
         if disk.phase is DiskPhase.MOUNTED and disk.disk and build.root and build.conn is not None:
-            free = disk.usage.free_bytes if disk.usage else 0
             path = f"{disk.disk.mount_point}/{target_dir_name(build.root)}"
-            if free < FULL_BELOW_BYTES:
-                build.notes.append(
-                    f"the RAM disk is full ({show_bytes(free)} free); building on the SSD"
-                )
-                return self._go(build, now, why="the RAM disk is full")
             build.enters(BuildPhase.PREPARING, now.steady_s)
             link_from = f"{build.root}/target" if self._state.settings.link_target else None
             return [MakeTargetDir(build.conn, disk.disk, path, build.root, link_from)]
@@ -120,6 +114,11 @@ class Launches:
         build = self._by_conn.get(event.conn)
         if build is None or build.phase is not BuildPhase.PREPARING or build.root is None:
             return []
+        self._state.disk.usage = event.usage
+        if event.usage.free_bytes < FULL_BELOW_BYTES:
+            free = show_bytes(event.usage.free_bytes)
+            build.notes.append(f"the RAM disk is full ({free} free); building on the SSD")
+            return self._go(build, now, why="the RAM disk is full")
         known = self._state.target_dirs.get(event.path)
         target_dir = TargetDir(
             path=event.path,
@@ -269,7 +268,7 @@ class Launches:
         if build is None:
             return []
         self._disconnect(build)
-        if build.phase in (BuildPhase.GRANTED, BuildPhase.RUNNING):
+        if build.phase is BuildPhase.RUNNING:
             return []
         return [Log("build.left", {"build": build.id, "phase": build.phase}), *self._forget(build)]
 
@@ -298,6 +297,7 @@ class Launches:
             actions.append(RemoveJobserver(build.id))
         if build.target_dir and build.phase is not BuildPhase.PREPARING:
             actions.append(MeasureTargetDir(build.target_dir))
+            actions += self._state.disk.measure()
         return actions
 
     def _keep(self, build: Build) -> None:
@@ -323,8 +323,8 @@ class Launches:
         """Say a line to the people whose builds use the disk."""
         return [
             Send(build.conn, {"type": "say", "line": line})
-            for build in self.on_disk()
-            if build.conn is not None
+            for build in self.builds.values()
+            if build.target_dir and build.conn is not None
         ]
 
     def on_disk(self) -> list[Build]:

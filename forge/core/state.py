@@ -135,7 +135,8 @@ class State:
     # Target dirs
 
     def _target_dirs_found(self, event: events.TargetDirsFound, now: Moment) -> list[Action]:
-        self.target_dirs = {one.path: one for one in event.found}
+        found = {one.path: one for one in event.found}
+        self.target_dirs = found | self.target_dirs  # what a build has just used is known better
         return [MeasureTargetDir(one.path) for one in event.found if one.size_bytes is None]
 
     def _target_dir_measured(self, event: events.TargetDirMeasured, now: Moment) -> list[Action]:

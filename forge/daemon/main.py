@@ -27,12 +27,11 @@ from forge.daemon.watches import Watches
 from forge.errors import ConfigInvalid, ForgeError
 from forge.host.fifo import Jobservers
 from forge.host.ramdisk import RamDisk
-from forge.host.state_dir import private_dir
+from forge.host.state_dir import note_daemon_command, private_dir
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
 
 GUARD_EVERY_S = 5.0
-SOCKET_PATH_LIMIT = 100  # sun_path has 104 bytes on macOS, 108 on Linux: unix(7)
 
 
 def main() -> int:
@@ -62,7 +61,7 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
         print(f"forged: another daemon runs for {state_dir}", file=sys.stderr)
         return 0
     socket_path = paths.socket_path(env)
-    if len(os.fsencode(socket_path)) > SOCKET_PATH_LIMIT:
+    if len(os.fsencode(socket_path)) > paths.SOCKET_PATH_LIMIT:
         raise ConfigInvalid(
             f"the socket's path is too long: {socket_path}",
             hint="set FORGE_STATE_DIR to a short one",
@@ -124,7 +123,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     loop = Loop(state, performer)
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)
-    _write_command(env)
+    note_daemon_command(paths.state_dir(env))
     asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))
     watch = ConfigWatch(
         config_file,
@@ -183,15 +182,6 @@ def _take_lock(state_dir: str) -> int | None:
         os.close(lock)
         return None
     return lock
-
-
-def _write_command(env: Mapping[str, str]) -> None:
-    """Note how to start this daemon, for native clients: one argument a line."""
-    path = os.path.join(paths.state_dir(env), paths.COMMAND_NAME)
-    draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write("\n".join((sys.executable, "-P", "-m", "forge.daemon.main")) + "\n")
-    os.replace(draft, path)
 
 
 if __name__ == "__main__":

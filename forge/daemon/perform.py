@@ -132,6 +132,7 @@ class Performer:
 
     def _make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
         try:
+            usage = self._ports.ramdisk.measure(action.disk)
             make_target_dir(action.disk, action.path)
         except ForgeError as error:
             return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
@@ -145,7 +146,7 @@ class Performer:
                 self._log_from_thread(
                     "target.unlinked", {"link": action.link_from, "why": error.strerror}
                 )
-        return events.TargetDirReady(action.conn, action.path)
+        return events.TargetDirReady(action.conn, action.path, usage)
 
     def _find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
         known = self._ports.store.target_dirs()

@@ -95,15 +95,11 @@ class LinuxRamDisk:
                 return _with_caveat(disk, f"no tmpfs: {error.message}")
 
     def identify(self, spec: DiskSpec) -> Disk | None:
-        """Name our disk at the place of `spec`, or at the place of its fallback."""
-        places = [spec.mount_point]
-        if spec.kind is None:
-            places += [str(place) for place in self._places.values()]
-        for place in places:
-            marker = read_marker(Path(place))
-            if marker:
-                return self._disk_at(place, marker, adopted=True)
-        return None
+        """Name our disk at the place of `spec`; one of another kind there is not the one meant."""
+        marker = read_marker(Path(spec.mount_point))
+        if marker is None or marker.kind is not (spec.kind or self.place_of(None)[0]):
+            return None
+        return self._disk_at(spec.mount_point, marker, adopted=True)
 
     def measure(self, disk: Disk) -> DiskUsage:
         """Read statvfs of a tmpfs, or walk a directory now and then."""

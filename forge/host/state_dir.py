@@ -1,8 +1,13 @@
 """The directory of socket, log and database, which is the user's alone."""
 
 import os
+import sys
 
 from forge.errors import StateDirUnsafe
+from forge.paths import COMMAND_NAME
+
+DAEMON_COMMAND = (sys.executable, "-P", "-m", "forge.daemon.main")
+"""How this Forge's daemon is started."""
 
 
 def private_dir(path: str) -> None:
@@ -16,3 +21,25 @@ def private_dir(path: str) -> None:
             os.chmod(path, 0o700)
     except OSError as error:
         raise StateDirUnsafe(f"{path} cannot be made: {error.strerror}") from None
+
+
+def note_daemon_command(state_dir: str) -> None:
+    """Note how to start the daemon, one argument a line, for native clients.
+
+    Whoever came last wins: a note may name a Python that an upgrade has taken away. Raises OSError.
+    """
+    path = os.path.join(state_dir, COMMAND_NAME)
+    wanted = os.fsencode("\n".join(DAEMON_COMMAND) + "\n")
+    try:
+        with open(path, "rb") as file:
+            if file.read() == wanted:
+                return
+    except FileNotFoundError:
+        pass
+    draft = f"{path}.{os.getpid()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(descriptor, wanted)
+    finally:
+        os.close(descriptor)
+    os.replace(draft, path)

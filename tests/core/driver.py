@@ -64,12 +64,12 @@ class Driver:
     def mount(self, usage: DiskUsage = EMPTY) -> None:
         self.post(events.DiskReady(DISK, usage))
 
-    def make_target_dirs(self) -> None:
+    def make_target_dirs(self, usage: DiskUsage = EMPTY) -> None:
         """Answer all MakeTargetDir that were asked for."""
         asked = [one for one in self.done if isinstance(one, actions.MakeTargetDir)]
         self.done = [one for one in self.done if not isinstance(one, actions.MakeTargetDir)]
         for one in asked:
-            self.post(events.TargetDirReady(one.conn, one.path))
+            self.post(events.TargetDirReady(one.conn, one.path, usage))
 
     def run(self, conn: int, *argv: str, **fields: Any) -> str:
         """Bring a build all the way to running cargo; return its id."""

@@ -7,6 +7,7 @@ from forge.core.builds import BuildPhase
 from forge.core.disk import DiskUsage
 from forge.core.disk_life import RETRY_S, DiskPhase
 from forge.core.launches import DISK_PATIENCE_S
+from forge.core.target_dirs import TargetDir
 from forge.core.workspace import CargoConfig, Workspace, target_dir_name
 from tests.core.driver import DISK, EMPTY, GIB, SPEC, Driver, settings
 
@@ -82,8 +83,8 @@ def test_a_failed_mount_is_tried_again_only_after_a_while(driver):
 def test_a_full_disk_takes_no_build_and_says_so(driver, root):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
-    driver.post(events.DiskMeasured(FULL))
     driver.begin(2, root=root)
+    driver.make_target_dirs(FULL)  # the disk filled up since it was measured last
     assert driver.reply(2, "go")["target_dir"] is None
     assert "is full (1.0 KiB free)" in driver.reply(2, "go")["notes"][0]
 
@@ -410,3 +411,9 @@ def test_a_refused_change_of_a_mounted_disk_is_no_failure_of_the_disk(driver):
     driver.post(events.DiskFailed("resize-refused", "too small"))
     driver.receive(9, messages.Status())
     assert driver.reply(9, "status")["status"]["disk"]["failure"] is None
+
+
+def test_a_look_at_the_disk_does_not_forget_what_a_build_has_just_used(driver):
+    driver.run(1)
+    driver.post(events.TargetDirsFound((TargetDir(PATH, None, 1.0, 1.0),)))
+    assert driver.state.target_dirs[PATH].root == "/src/app"

@@ -216,6 +216,18 @@ class TestDirectories:
             door(tmp_path).ensure(spec(place, DiskKind.APFS))
 
 
+def test_only_the_disk_that_is_meant_is_found(tmp_path, place):
+    ramdisk = door(tmp_path, privileged=lambda: False)
+    assert ramdisk.identify(spec(place, DiskKind.SHM)) is None
+    made = ramdisk.ensure(spec(place, DiskKind.SHM))
+    found = ramdisk.identify(spec(place, DiskKind.SHM))
+    assert found
+    assert (found.token, found.adopted) == (made.token, True)
+    assert ramdisk.identify(spec(place, DiskKind.TMPFS)) is None
+    _, default = ramdisk.place_of(None)
+    assert ramdisk.identify(DiskSpec(default, 64, 5000)) is None, "another place"
+
+
 def test_mounts_with_blanks_in_their_names_are_read(tmp_path):
     recording = tmp_path / "mounts"
     recording.write_text("a\\040b /mnt/x\\040y tmpfs rw,size=1k 0 0\nshort\n")

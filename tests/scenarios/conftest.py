@@ -26,6 +26,7 @@ import pytest
 from forge.client.connection import connect
 from forge.core.workspace import target_dir_name
 from forge.errors import ForgeError
+from forge.host.shim import current_shim
 
 WORKSPACE = Path(__file__).parent.parent / "data" / "workspace"
 TEMPORARY = Path("/tmp")
@@ -241,13 +242,23 @@ def _cargo_is_here() -> None:
 @pytest.fixture(scope="session")
 def forge_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What can be made again, above all the native shim: built once and shared by all."""
-    return tmp_path_factory.mktemp("forge-cache")
+    cache = tmp_path_factory.mktemp("forge-cache")
+    with contextlib.suppress(ForgeError):  # without a rustc all goes on without gates
+        current_shim(cache, clean_env())
+    return cache
 
 
 @pytest.fixture
-def forge(forge_cache: Path) -> Iterator[PrivateForge]:
-    """A Forge for one test."""
+def launcher() -> str:
+    """Which launcher `forge` goes on as: the native one where it is there, else Python's."""
+    return "native"
+
+
+@pytest.fixture
+def forge(forge_cache: Path, launcher: str) -> Iterator[PrivateForge]:
+    """A Forge for one test. A module that overrides `launcher` runs its tests with each."""
     made = open_forge(forge_cache)
+    made.env["FORGE_NATIVE"] = "0" if launcher == "python" else "1"
     try:
         yield made
     finally:

@@ -22,6 +22,13 @@ from tests.scenarios.conftest import (
     wait_until,
 )
 
+
+@pytest.fixture(params=["native", "python"])
+def launcher(request: pytest.FixtureRequest) -> str:
+    """Both launchers end as cargo ends."""
+    return str(request.param)
+
+
 pytestmark = pytest.mark.real_cargo
 
 

@@ -23,6 +23,13 @@ from tests.scenarios.conftest import (
     wait_until,
 )
 
+
+@pytest.fixture(params=["native", "python"])
+def launcher(request: pytest.FixtureRequest) -> str:
+    """Both launchers end as cargo ends."""
+    return str(request.param)
+
+
 pytestmark = pytest.mark.real_cargo
 needs_tmpfs = pytest.mark.skipif(not may_mount(), reason="mounting a tmpfs needs root on Linux")
 
@@ -49,7 +56,7 @@ def test_a_daemon_that_is_stopped_costs_a_build_its_patience_and_one_line(
     line = one_line(forge.run("build", cwd=root))
     took_s = time.monotonic() - before
     os.kill(daemon, signal.SIGCONT)
-    assert "within 2 s" in line
+    assert "not answer" in line
     assert 2.0 <= took_s < 6.0
     assert built_in_project(root)
     wait_until(lambda: forge.status()["builds"] == [], 5)
@@ -76,9 +83,8 @@ def test_a_disk_that_was_unmounted_between_builds_is_mounted_again(
     assert forge.run("build", cwd=root).returncode == 0
     subprocess.run(["umount", "-l", forge.mount_point], check=True, timeout=30)
     assert not os.path.ismount(forge.mount_point)
-    done = forge.run("build", cwd=root)
-    assert done.returncode == 0, done.stderr
-    assert forge_lines(done.stderr)
+    line = one_line(forge.run("build", cwd=root))
+    assert "mounted anew" in line
     assert os.path.ismount(forge.mount_point)
     assert (forge.target_dir(root) / "debug" / "tiny").exists()
     assert not built_in_project(root)
@@ -98,7 +104,6 @@ def test_a_disk_under_a_running_build_that_vanishes_does_not_hang_the_next_build
 
 
 @needs_tmpfs
-@pytest.mark.xfail(reason="free room is known as of the last measure, up to 10 s ago when idle")
 def test_a_new_project_goes_to_the_ssd_when_the_disk_is_full(
     forge: PrivateForge, tmp_path: Path
 ) -> None:
@@ -165,7 +170,10 @@ def test_a_state_directory_whose_path_is_too_long_for_a_socket_does_not_break_a_
     forge: PrivateForge, tmp_path: Path
 ) -> None:
     root = package(tmp_path / "p")
-    one_line(forge.run("build", cwd=root, env={"FORGE_STATE_DIR": str(tmp_path / ("s" * 99))}))
+    line = one_line(
+        forge.run("build", cwd=root, env={"FORGE_STATE_DIR": str(tmp_path / ("s" * 99))})
+    )
+    assert "too long" in line
     assert built_in_project(root)
 
 

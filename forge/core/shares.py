@@ -1,0 +1,244 @@
+"""Who gets how much: priorities, the even split, and who is first in a line.
+
+Builds of one priority are a group. Each group has two lanes on which its units start. The *even*
+lane deals cores out evenly: first comes the build that has had least, counted in core seconds of
+virtual time. A build that starts to wait begins at the group's clock, which is where the build
+served last began: it owes nothing for the past and is owed nothing for it, so nobody can save up.
+The *turn* lane serves builds one after another, in the order in which an even split would finish
+them; the first that has a unit to start gets the core, so gaps are filled by the next in line.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Priority(StrEnum):
+    """How urgent a build is."""
+
+    INTERACTIVE = "interactive"  # a person or an editor waits for it
+    BATCH = "batch"  # agents, ssh, CI
+
+
+WEIGHTS = {Priority.INTERACTIVE: 15.0, Priority.BATCH: 1.0}
+"""The split between the priorities when both have units waiting, however many builds each has.
+
+Measured in docs/design/budget.md#weights: with less a person waits for agents, and what is left
+for batch is what keeps a batch build moving.
+"""
+
+UNKNOWN_WORK_S = 60.0
+"""What a build is taken to cost, in core seconds, when it was never seen before."""
+
+Key = tuple[float, int]
+
+
+def max_min(total: float, wants: Sequence[tuple[float, float]]) -> list[float]:
+    """Split `total` max-min fairly among (weight, most that it can use); weights are positive."""
+    shares = [0.0] * len(wants)
+    left, weight_left = total, sum(weight for weight, _ in wants)
+    for i in sorted(range(len(wants)), key=lambda i: wants[i][1] / wants[i][0]):
+        weight, most = wants[i]
+        shares[i] = max(0.0, min(most, left * weight / weight_left))
+        left -= shares[i]
+        weight_left -= weight
+    return shares
+
+
+def split(total: float, wants: Sequence[tuple[Priority, float]]) -> list[float]:
+    """Split `total` among (priority, most that it can use): by weight, then evenly in a group."""
+    of = {one: [i for i, (its, _) in enumerate(wants) if its is one] for one in Priority}
+    groups = [(WEIGHTS[one], sum(wants[i][1] for i in of[one])) for one in Priority]
+    shares = [0.0] * len(wants)
+    for one, part in zip(Priority, max_min(total, groups), strict=True):
+        for i, share in zip(
+            of[one], max_min(part, [(1.0, wants[i][1]) for i in of[one]]), strict=True
+        ):
+            shares[i] = share
+    return shares
+
+
+@dataclass(slots=True)
+class Line:
+    """Names in the order of a key that may change; the first is found without a search.
+
+    Invariant: every name in `keys` has an entry in the heap with its present key. Other entries
+    are stale and are dropped when they come up, or all at once when most are.
+    """
+
+    keys: dict[str, Key] = field(default_factory=dict)
+    _heap: list[tuple[Key, str]] = field(default_factory=list)
+
+    def put(self, name: str, key: Key) -> None:
+        """Place a name, or move it."""
+        if self.keys.get(name) == key:
+            return
+        self.keys[name] = key
+        heapq.heappush(self._heap, (key, name))
+        if len(self._heap) > 2 * len(self.keys) + 64:
+            self._heap = [(key, name) for name, key in self.keys.items()]
+            heapq.heapify(self._heap)
+
+    def drop(self, name: str) -> None:
+        """Take a name out, if it is in."""
+        self.keys.pop(name, None)
+
+    def first(self) -> str | None:
+        """Return the name with the least key."""
+        while self._heap:
+            key, name = self._heap[0]
+            if self.keys.get(name) == key:
+                return name
+            heapq.heappop(self._heap)
+        return None
+
+    def in_order(self) -> Iterator[str]:
+        """Return all names, least key first."""
+        return iter(sorted(self.keys, key=self.keys.__getitem__))
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        entries = set(self._heap)
+        assert all((key, name) in entries for name, key in self.keys.items()), "a name is lost"
+
+
+@dataclass(slots=True)
+class Ticket:
+    """A unit that waits or, when `group` says where it was charged, runs."""
+
+    id: int
+    build: "Member"
+    cores: int
+    expected_s: float
+    key: Key
+    asked_s: float
+    passed_cores: int = 0
+    started_s: float = 0.0
+    group: "Group | None" = None
+    is_even: bool = False
+    entry: int = 0
+
+
+@dataclass(slots=True)
+class Member:
+    """A build in its group. `entry` counts how often it entered one: charges do not follow it.
+
+    `had_s` is its virtual time on the even lane, `turn_s` its place on the turn lane.
+    """
+
+    id: str
+    priority: Priority
+    order: int
+    work_s: float | None
+    is_guest: bool
+    cap: int | None = None
+    entry: int = 0
+    had_s: float = 0.0
+    turn_s: float = 0.0
+    running: int = 0
+    running_cores: int = 0
+    is_in_line: bool = False
+    waiting: dict[int, Ticket] = field(default_factory=dict)
+    queue: list[tuple[Key, int]] = field(default_factory=list)
+
+    def add(self, ticket: Ticket) -> None:
+        """Let a ticket wait."""
+        self.waiting[ticket.id] = ticket
+        heapq.heappush(self.queue, (ticket.key, ticket.id))
+
+    def head(self) -> Ticket | None:
+        """Return the unit that would start next."""
+        while self.queue:
+            key, ticket_id = self.queue[0]
+            ticket = self.waiting.get(ticket_id)
+            if ticket is not None and ticket.key == key:
+                return ticket
+            heapq.heappop(self.queue)
+        return None
+
+    def may_run(self, ticket: Ticket) -> bool:
+        """Say whether its own cap lets it run one more unit; alone, any unit may run."""
+        if self.cap is None or not self.running_cores:
+            return True
+        return self.running_cores + ticket.cores <= self.cap
+
+    def wanted_cores(self) -> int:
+        """Return how many cores it could use now."""
+        wanted = self.running_cores + sum(one.cores for one in self.waiting.values())
+        return wanted if self.cap is None else min(wanted, max(self.cap, self.running_cores))
+
+
+@dataclass(slots=True)
+class Group:
+    """The builds of one priority that have a unit to start now, and what was charged to them.
+
+    `charged` is the group's virtual time among the groups, `even_s` and `turn_s` what its two lanes
+    have used, in core seconds. `clock` is where in the even lane a build begins, `turns` where the
+    even split of the builds that joined stands. Invariant: both lines hold the same names.
+    """
+
+    priority: Priority
+    even_share: float
+    charged: float = 0.0
+    even_s: float = 0.0
+    turn_s: float = 0.0
+    clock: float = 0.0
+    turns: float = 0.0
+    joined: int = 0
+    even: Line = field(default_factory=Line)
+    turn: Line = field(default_factory=Line)
+
+    @property
+    def weight(self) -> float:
+        """Its weight against the other group."""
+        return WEIGHTS[self.priority]
+
+    def turn_of(self, work_s: float | None) -> float:
+        """Tell when an even split would finish a build that joins now: its place in the line."""
+        return self.turns + (UNKNOWN_WORK_S if work_s is None else work_s)
+
+    def is_even_next(self) -> bool:
+        """Say whether the next unit starts on the even lane."""
+        return self.even_s * (1.0 - self.even_share) < self.turn_s * self.even_share or (
+            self.even_share >= 1.0
+        )
+
+    def charge(self, used_s: float, *, is_even: bool) -> None:
+        """Charge core seconds to the group, or give some back."""
+        self.charged += used_s / self.weight
+        self.turns += used_s / max(1, self.joined)
+        if is_even:
+            self.even_s += used_s
+        else:
+            self.turn_s += used_s
+
+    def place(self, build: Member, clock: float) -> None:
+        """Put a build in both lines, move it, or take it out when it has nothing to start.
+
+        `clock` is where the groups stand: one that was empty begins there.
+        """
+        head = build.head()
+        if head is None or not build.may_run(head):
+            self.drop(build)
+            return
+        if not build.is_in_line:
+            if not self.turn.keys:
+                self.charged = max(self.charged, clock)
+            build.had_s = max(build.had_s, self.clock)
+            build.is_in_line = True
+            self.turn.put(build.id, (build.turn_s, build.order))
+        self.even.put(build.id, (build.had_s, build.order))
+
+    def drop(self, build: Member) -> None:
+        """Take a build out of both lines, if it is in."""
+        if build.is_in_line:
+            build.is_in_line = False
+            self.even.drop(build.id)
+            self.turn.drop(build.id)
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        assert self.even.keys.keys() == self.turn.keys.keys(), "the lanes hold different builds"
+        self.even.check()
+        self.turn.check()
