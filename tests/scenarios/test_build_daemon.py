@@ -183,7 +183,7 @@ SLOW_TO_LOAD = {"click", "rich", "asyncio", "psutil", "watchdog", "toml", "tomll
 SPY = """
 import sys
 def spy(event, args):
-    if event == "os.posix_spawn" and args[0].endswith("cargo"):
+    if event in ("os.posix_spawn", "os.exec") and args[0].endswith(("/cargo", "/forge")):
         with open({to!r}, "w") as file:
             file.write("\\n".join(sys.modules))
 sys.addaudithook(spy)
@@ -193,10 +193,12 @@ sys.exit(main())
 """
 
 
+@pytest.mark.parametrize("native", ["0", "1"])
 @pytest.mark.parametrize("daemon_runs", [False, True])
 def test_nothing_that_is_slow_to_load_is_loaded_before_cargo_starts(
-    forge: PrivateForge, tmp_path: Path, daemon_runs: bool
+    forge: PrivateForge, tmp_path: Path, daemon_runs: bool, native: str
 ) -> None:
+    forge.env["FORGE_NATIVE"] = native
     root = package(tmp_path / "p")
     if daemon_runs:
         assert forge.run("build", cwd=root).returncode == 0
