@@ -26,7 +26,10 @@ def state_dir(env: Mapping[str, str]) -> str:
     It is one and the same from a terminal, over ssh and from launchd, so it hangs on HOME and not
     on XDG_RUNTIME_DIR or TMPDIR, which differ between these. FORGE_STATE_DIR overrides it.
     """
-    return env.get("FORGE_STATE_DIR") or os.path.join(home(env), ".local", "state", "opta-forge")
+    named = env.get("FORGE_STATE_DIR")
+    if named:
+        return os.path.abspath(named)
+    return os.path.join(home(env), ".local", "state", "opta-forge")
 
 
 def cache_dir(env: Mapping[str, str]) -> str:

@@ -14,17 +14,12 @@ from click.shell_completion import CompletionItem
 
 import forge
 from forge.cli.main import COMPLETE_VARIABLE, OWN_COMMANDS
-from forge.core.cargo_args import BUILTIN_BUILD_VERBS, REDIRECT_VERBS
-from forge.core.verbs import PASS_VERBS
+from forge.core.verbs import OWN_VERBS
 from forge.errors import ForgeError, UsageMistake
 
 SETTINGS_OF_CLICK = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 CARGO_VERBS = tuple(
-    sorted(
-        verb
-        for verb in BUILTIN_BUILD_VERBS | REDIRECT_VERBS | PASS_VERBS | {"clippy", "install"}
-        if len(verb) > 1 and verb not in OWN_COMMANDS
-    )
+    sorted(verb for verb in OWN_VERBS if len(verb) > 1 and verb not in OWN_COMMANDS)
 )
 """Verbs of cargo's that shells offer at `forge <Tab>`."""
 

@@ -17,6 +17,8 @@ OWN_COMMANDS = {
     "target": "forge.cli.cmd_target:target",
     "daemon": "forge.cli.cmd_daemon:daemon",
     "config": "forge.cli.cmd_config:config",
+    "shim": "forge.cli.cmd_shim:shim",
+    "cargo-config": "forge.cli.cmd_cargo_config:cargo_config",
     "cargo": "forge.cli.cmd_cargo:cargo",
     "completion": "forge.cli.cmd_completion:completion",
     "help": "forge.cli.cmd_help:help_",

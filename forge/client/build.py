@@ -30,7 +30,7 @@ def run(argv: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     Raises CargoMissing. Everything else that fails is said on stderr, and cargo runs without Forge.
     """
     cargo = find_cargo(env)
-    if is_passed(argv) or env.get("FORGE_DISABLE") == "1":
+    if is_passed(argv) or is_on(env, "FORGE_DISABLE"):
         return _become(cargo, argv, env)
     _become_native(argv, env)
     connection = None
@@ -129,9 +129,14 @@ class _WaitLine:
             sys.stderr.flush()
 
 
+def is_on(env: Mapping[str, str], name: str) -> bool:
+    """Say whether a switch in the environment is on: set, and neither empty nor `0`."""
+    return env.get(name, "") not in ("", "0")
+
+
 def say(line: str) -> None:
     """Say one line to the person, unless FORGE_QUIET=1; a closed stderr is no failure."""
-    if os.environ.get("FORGE_QUIET") == "1":
+    if is_on(os.environ, "FORGE_QUIET"):
         return
     try:
         sys.stderr.write(f"forge: {line}\n")

@@ -48,6 +48,8 @@ class Connection:
         self._socket.settimeout(wire.PATIENCE_S)
         try:
             self._socket.sendall(wire.encode(message))
+        except ValueError as error:
+            raise ProtocolMismatch(f"the daemon cannot be asked: {error}") from None
         except OSError as error:
             raise DaemonUnreachable(f"the daemon does not take a message: {error}") from None
 
@@ -222,6 +224,7 @@ def start_daemon(env: Mapping[str, str]) -> int:
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
     ]
+    env = {**env, "FORGE_STATE_DIR": paths.state_dir(env)}  # the daemon stands elsewhere
     clean = {k: v for k, v in env.items() if not k.startswith(("CARGO_MAKEFLAGS", "MAKEFLAGS"))}
     try:
         return os.posix_spawn(argv[0], argv, clean, file_actions=actions, setsid=True)

@@ -125,10 +125,10 @@ def without_block(text: bytes | None, file: str) -> bytes | None:
         block = [line.rstrip(b"\r") for line in lines[begin:end]]
         made |= _MADE in block
         at_the_end = lines[end:] in ([], [b""])
-        if at_the_end and (end == len(lines) or _NO_END in block) and begin:
+        if at_the_end and _NO_END in block:
             del lines[begin:]  # and with it the end of the line above
         else:
-            del lines[begin:end]
+            lines[begin:end] = [b""] if end == len(lines) else []
     rest = b"\n".join(lines)
     return None if made and not rest else rest
 
@@ -189,9 +189,7 @@ def _fish(env: Mapping[str, str]) -> str:
     return os.path.join(config, "fish", "conf.d", "zz-opta-forge.fish")
 
 
-def _changes(
-    files: list[str], change: Callable[[bytes | None, str], bytes | None]
-) -> list[Change]:
+def _changes(files: list[str], change: Callable[[bytes | None, str], bytes | None]) -> list[Change]:
     found = []
     for file in files:
         old = read_file(file)

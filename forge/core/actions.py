@@ -44,9 +44,7 @@ class Resolve:
 
     conn: int
     cwd: str
-    directory: str | None
-    manifest_path: str | None
-    verb: str | None
+    argv: tuple[str, ...]
     env: Mapping[str, str]
 
 
@@ -104,11 +102,19 @@ class EnsureShim:
 
 @dataclass(frozen=True, slots=True)
 class MakeJobserver:
-    """Make the FIFO of a build, or open it again, with `tokens` in a new one."""
+    """Make the FIFO of a new build with `tokens` in it; answered by `JobserverMade`."""
 
     build: str
     path: str
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptJobserver:
+    """Open the FIFO of a build that an earlier daemon started."""
+
+    build: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +194,7 @@ Action = (
     | KeepNextBuild
     | EnsureShim
     | MakeJobserver
+    | AdoptJobserver
     | RemoveJobserver
     | EnsureDisk
     | FindDisk

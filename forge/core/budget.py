@@ -17,7 +17,16 @@ A unit that needs several cores is passed by units of other builds that fit, but
 `capacity` cores in all; then nothing starts until it fits. docs/design/budget.md has the bounds.
 """
 
-from forge.core.shares import Group, Member, Priority, Ticket, split
+from forge.core.shares import (
+    UNKNOWN_WORK_S,
+    Group,
+    Kept,
+    Member,
+    Priority,
+    Ticket,
+    chargeable_s,
+    split,
+)
 from forge.core.waits import Standing, Wait, Why
 
 EVEN_SHARE = 0.1
@@ -26,9 +35,10 @@ EVEN_SHARE = 0.1
 Measured in docs/design/budget.md#in-turn-or-evenly.
 """
 
-DEFAULT_EXPECTED_S = 1.0
-MAX_EXPECTED_S = 600.0
-MIN_EXPECTED_S = 0.001
+GRACE_S = 0.05
+"""A core that the build whose turn it is gives back is kept for it so long: its cargo needs that
+time to start what the unit was holding up. Measured in docs/design/budget.md#grace.
+"""
 
 
 class Budget:
@@ -42,7 +52,9 @@ class Budget:
     that needs several cores.
     """
 
-    def __init__(self, capacity: int, *, even_share: float = EVEN_SHARE) -> None:
+    def __init__(
+        self, capacity: int, *, even_share: float = EVEN_SHARE, grace_s: float = GRACE_S
+    ) -> None:
         assert capacity >= 0, f"capacity {capacity} is negative"
         assert 0.0 < even_share <= 1.0, f"an even share of {even_share} would starve builds"
         self.capacity = capacity
@@ -51,8 +63,11 @@ class Budget:
         self._groups = {priority: Group(priority, even_share) for priority in Priority}
         self._builds: dict[str, Member] = {}
         self._tickets: dict[int, Ticket] = {}
+        self._grace_s = grace_s if even_share < 1.0 else 0.0
+        self._kept = Kept()
         self._clearing: Ticket | None = None
         self._clock = 0.0
+        self._left_s = 0.0
         self._arrivals = 0
 
     def join(
@@ -67,10 +82,11 @@ class Budget:
         """Announce a build. `work_s` is what it is expected to cost, in core seconds."""
         known = self._builds.get(build)
         if known is None:
-            known = self._add(build, priority, work_s, is_guest=False)
-        elif known.is_guest:
+            known = self._add(build, priority)
+        if known.is_guest:
             known.is_guest = False
-            known.work_s = work_s
+            known.left_s = 0.0
+            self._work(known, UNKNOWN_WORK_S if work_s is None else work_s)
             self._enter(known, priority)
         known.cap = None if cap is None else max(1, cap)
         self._place(known)
@@ -81,8 +97,10 @@ class Budget:
         known = self._builds.get(build)
         if known is None or known.is_guest:
             return []
+        self._work(known, -max(0.0, known.left_s))
         known.is_guest = True
-        self._groups[known.priority].joined -= 1
+        self._groups[known.priority].present.drop(build)
+        self._kept.drop(build)
         self._forget_guest(known)
         return self._grant(now_s)
 
@@ -105,12 +123,13 @@ class Budget:
             return []
         known = self._builds.get(build)
         if known is None:
-            known = self._add(build, Priority.BATCH, None, is_guest=True)
+            known = self._add(build, Priority.BATCH)
         self._arrivals += 1
-        rank = float("inf") if rank_s is None else rank_s
+        rank = float("-inf") if rank_s is None else -rank_s
         one = Ticket(
-            ticket, known, max(1, cores), _expected(expected_s), (-rank, self._arrivals), now_s
-        )
+            id=ticket, build=known, cores=max(1, cores), expected_s=chargeable_s(expected_s),
+            key=(rank, self._arrivals), chain_s=rank_s or 0.0, asked_s=now_s,
+        )  # fmt: skip
         self._tickets[ticket] = one
         known.add(one)
         self._place(known)
@@ -132,6 +151,8 @@ class Budget:
             if one is self._clearing:
                 self._clearing = None
         self._place(build)
+        if one.group is not None:
+            self._keep(one, now_s)
         self._forget_guest(build)
         return self._grant(now_s)
 
@@ -145,9 +166,8 @@ class Budget:
         known = self._builds.get(build)
         if known is None or known.priority is priority:
             return []
-        self._groups[known.priority].drop(known)
-        if not known.is_guest:
-            self._groups[known.priority].joined -= 1
+        self._kept.drop(build)
+        self._groups[known.priority].present.drop(build)
         self._enter(known, priority)
         self._place(known)
         return self._grant(now_s)
@@ -156,6 +176,15 @@ class Budget:
         """Let nothing start, not even a first unit, or go on."""
         self.is_held = on
         return self._grant(now_s)
+
+    def tick(self, *, now_s: float) -> list[int]:
+        """Give away what was kept long enough. Due at `due_s`; any other call does it too."""
+        return self._grant(now_s)
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next kept core is to be given away; None when none is kept."""
+        return self._kept.due_s()
 
     def waiting(self, ticket: int, *, now_s: float) -> Wait | None:
         """Tell why a ticket waits; None when it does not."""
@@ -198,82 +227,107 @@ class Budget:
         assert self.running_cores == sum(one.cores for one in runs), "cores are lost or doubled"
         for build in self._builds.values():
             own = [one for one in runs if one.build is build]
-            assert build.running == len(own), f"{build.id} miscounts its units"
-            assert build.running_cores == sum(one.cores for one in own), f"{build.id} miscounts"
-            assert not build.waiting.keys() & {one.id for one in own}, "a ticket waits and runs"
-            head = build.head()
-            in_line = head is not None and build.may_run(head)
-            group = self._groups[build.priority]
-            assert build.is_in_line == in_line, f"{build.id} is in line and should not be, or not"
-            assert (build.id in group.turn.keys) == in_line, f"{build.id} is misfiled"
+            build.check(own)
+            in_line = build.id in self._groups[build.priority].turn.keys
+            assert build.is_in_line == in_line, f"{build.id} is misfiled"
             assert not build.is_guest or own or build.waiting, f"{build.id} is over, yet here"
         for group in self._groups.values():
             group.check()
-            joined = [b for b in self._builds.values() if b.priority is group.priority]
-            assert group.joined == sum(not b.is_guest for b in joined), "a build joined twice"
+            mine = [b for b in self._builds.values() if b.priority is group.priority]
+            joined = {build.id for build in mine if not build.is_guest}
+            assert group.present.keys.keys() == joined, "a build is present and did not join"
+        assert self._kept.cores.keys() <= self._builds.keys(), "cores are kept for nobody"
         waits = any(build.waiting for build in self._builds.values())
-        assert runs or not waits or self.is_held, "all wait and nothing runs"
+        assert runs or not waits or self.is_held or self._kept.cores, "all wait and nothing runs"
+
+    def _keep(self, ticket: Ticket, now_s: float) -> None:
+        """Keep what a unit gave back, for a moment, if the first in turn has nothing else to start.
+
+        Its cargo is about to ask for what the unit was holding up. When the even lane or the other
+        group is next, nothing is kept: the first in turn must not pass its own cores on for ever.
+        """
+        build = ticket.build
+        group = self._groups[build.priority]
+        is_next = not group.is_even_next() and group is self._group(group)
+        is_first = group.present.first() == build.id
+        if self._grace_s and is_first and is_next and not build.is_in_line:
+            self._kept.keep(build.id, ticket.cores, now_s + self._grace_s)
 
     def _grant(self, now_s: float) -> list[int]:
+        self._kept.lapse(now_s)
         granted: list[int] = []
         while not self.is_held and (self.running_cores < self.capacity or not self.running_cores):
-            found = self._next()
-            if found is None:
+            ticket = self._next()
+            if ticket is None:
                 break
-            self._start(*found, now_s)
-            granted.append(found[0].id)
+            self._start(ticket, now_s)
+            granted.append(ticket.id)
         return granted
 
-    def _next(self) -> tuple[Ticket, Group] | None:
+    def _next(self) -> Ticket | None:
         """Return the unit to start now; None when there is none, or cores are being cleared."""
-        if self._clearing and not self._stands(self._clearing):
+        for name in self._kept.cores:
+            head = self._builds[name].head()
+            if head is not None and self._builds[name].is_in_line and self._fits(head):
+                return head
+        if self._kept.cores and self.running_cores + self._kept.sum() >= self.capacity:
+            return None
+        if self._clearing and not self._clearing.build.may_run(self._clearing):
             self._clearing = None
         if self._clearing is None:
             first = self._first()
-            if first is None or self._fits(first[0]):
+            if first is None or self._fits(first):
                 return first
-            self._clearing = first[0]
+            self._clearing = first
         large = self._clearing
         if self._fits(large):
-            return large, self._groups[large.build.priority]
-        for ticket, group in self._others():
+            return large
+        for ticket in self._others():
             if self._fits(ticket):
+                if large.passed_cores + ticket.cores > self.capacity:
+                    return None
                 large.passed_cores += ticket.cores
-                return (ticket, group) if large.passed_cores <= self.capacity else None
+                return ticket
         return None
 
-    def _first(self) -> tuple[Ticket, Group] | None:
+    def _first(self) -> Ticket | None:
         """Return whose turn it is, whether it fits or not."""
-        groups = [group for group in self._groups.values() if group.turn.keys]
-        if not groups:
+        group = self._group()
+        if group is None:
             return None
-        group = min(groups, key=lambda one: one.charged)
-        name = (group.even if group.is_even_next() else group.turn).first()
+        name = group.even.first() if group.is_even_next() else self._turn(group)
         assert name is not None, "a group in line has no build in line"
         head = self._builds[name].head()
         assert head is not None, f"{name} is in line and has nothing to start"
-        return head, group
+        return head
 
-    def _others(self) -> list[tuple[Ticket, Group]]:
+    def _group(self, one: Group | None = None) -> Group | None:
+        """Return the group that was charged least, of those in line and `one`."""
+        groups = [g for g in self._groups.values() if g.turn.keys or g is one]
+        return min(groups, key=lambda group: group.charged, default=None)
+
+    def _turn(self, group: Group) -> str | None:
+        """Return whose turn it is: the longest chain, if it would outlast all else that is left."""
+        longest = group.chain.first()
+        assert longest is not None, "a group in line has no build in line"
+        chain_s = -group.chain.keys[longest][0]
+        return longest if chain_s * self.capacity > self._left_s else group.turn.first()
+
+    def _others(self) -> list[Ticket]:
         """Return the next unit of each build, but not the one that cores are cleared for."""
-        found = []
-        for group in sorted(self._groups.values(), key=lambda one: one.charged):
-            line = group.even if group.is_even_next() else group.turn
-            for name in line.in_order():
-                head = self._builds[name].head()
-                if head is not None and head is not self._clearing:
-                    found.append((head, group))
-        return found
+        groups = sorted(self._groups.values(), key=lambda one: one.charged)
+        lines = [group.even if group.is_even_next() else group.turn for group in groups]
+        heads = [self._builds[name].head() for line in lines for name in line.in_order()]
+        return [head for head in heads if head is not None and head is not self._clearing]
 
     def _fits(self, ticket: Ticket) -> bool:
-        return not self.running_cores or self.running_cores + ticket.cores <= self.capacity
+        taken = self.running_cores + self._kept.sum(but=ticket.build.id)
+        return not self.running_cores or taken + ticket.cores <= self.capacity
 
-    def _stands(self, ticket: Ticket) -> bool:
-        """Say whether a large unit still is what its build would start."""
-        return ticket.build.is_in_line and ticket.build.may_run(ticket)
-
-    def _start(self, ticket: Ticket, group: Group, now_s: float) -> None:
+    def _start(self, ticket: Ticket, now_s: float) -> None:
         build = ticket.build
+        group = self._groups[build.priority]
+        self._kept.use(build.id, ticket.cores)
         if ticket is self._clearing:
             self._clearing = None
         self._clock = max(self._clock, group.charged)
@@ -291,16 +345,20 @@ class Budget:
     def _charge(self, ticket: Ticket, seconds: float) -> None:
         assert ticket.group is not None, "a ticket that does not run is charged"
         used_s = seconds * ticket.cores
+        self._work(ticket.build, -used_s)
         ticket.group.charge(used_s, is_even=ticket.is_even)
         if ticket.is_even and ticket.entry == ticket.build.entry:
             ticket.build.had_s += used_s
 
-    def _add(
-        self, build: str, priority: Priority, work_s: float | None, *, is_guest: bool
-    ) -> Member:
+    def _work(self, build: Member, seconds: float) -> None:
+        """Change what a build is still expected to cost, and the sum over all that joined."""
+        was_s = 0.0 if build.is_guest else max(0.0, build.left_s)
+        build.left_s += seconds
+        self._left_s += (0.0 if build.is_guest else max(0.0, build.left_s)) - was_s
+
+    def _add(self, build: str, priority: Priority) -> Member:
         self._arrivals += 1
-        one = Member(build, priority, self._arrivals, work_s, is_guest)
-        self._builds[build] = one
+        one = self._builds[build] = Member(build, priority, self._arrivals)
         self._enter(one, priority)
         return one
 
@@ -310,8 +368,9 @@ class Budget:
         build.priority = priority
         build.entry += 1
         build.had_s = group.clock
-        build.turn_s = group.turn_of(build.work_s)
-        group.joined += not build.is_guest
+        build.turn_s = group.turns + max(0.0, build.left_s)
+        if not build.is_guest:
+            group.present.put(build.id, (build.turn_s, build.order))
 
     def _place(self, build: Member) -> None:
         self._groups[build.priority].place(build, self._clock)
@@ -319,12 +378,14 @@ class Budget:
     def _forget_guest(self, build: Member) -> None:
         if build.is_guest and not build.waiting and not build.running:
             self._groups[build.priority].drop(build)
-            self._builds.pop(build.id, None)
+            del self._builds[build.id]
+            if not self._builds:
+                self._left_s = 0.0  # what rounding has left
 
     def _why(self, ticket: Ticket) -> Why:
         if self.is_held:
             return Why.HELD
-        if not ticket.build.may_run(ticket):
+        if not (ticket.build.is_in_line and ticket.build.may_run(ticket)):
             return Why.OWN_CAP
         if self._clearing is None:
             return Why.CORES
@@ -332,18 +393,8 @@ class Budget:
 
     def _ahead(self, ticket: Ticket) -> tuple[str, ...]:
         build = ticket.build
-        ahead: list[str] = []
+        line = list(self._groups[build.priority].turn.in_order())
+        before = line[: line.index(build.id)] if build.id in line else line
         if build.priority is Priority.BATCH:
-            ahead += self._groups[Priority.INTERACTIVE].turn.in_order()
-        for name in self._groups[build.priority].turn.in_order():
-            if name == build.id:
-                break
-            ahead.append(name)
-        return tuple(ahead)
-
-
-def _expected(expected_s: float | None) -> float:
-    """Return a cost that can be charged, whatever was hinted."""
-    if expected_s is None or not expected_s >= MIN_EXPECTED_S:
-        return DEFAULT_EXPECTED_S if expected_s is None else MIN_EXPECTED_S
-    return min(expected_s, MAX_EXPECTED_S)
+            before = [*self._groups[Priority.INTERACTIVE].turn.in_order(), *before]
+        return tuple(before)

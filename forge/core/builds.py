@@ -20,9 +20,20 @@ class BuildPhase(StrEnum):
     WAITING_FOR_DISK = "waiting for the disk"
     PREPARING = "preparing"  # its target dir is being made
     WAITING_FOR_SHIM = "waiting for the shim"
+    STARTING = "starting"  # its jobserver is being made
     GRANTED = "granted"  # its launcher was told to start cargo
     RUNNING = "running"
     ORPHANED = "orphaned"  # its launcher is gone, its cargo was told to end
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How cargo is to be started. `tokens` None: it gets no jobserver from us."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+    tokens: int | None
 
 
 @dataclass(slots=True)
@@ -43,6 +54,7 @@ class Build:
     since: float
     phase: BuildPhase = BuildPhase.RESOLVING
     root: str | None = None
+    base: str = "/"
     config: CargoConfig = field(default_factory=CargoConfig)
     target_dir: str | None = None
     unset: tuple[str, ...] = ()
@@ -51,6 +63,8 @@ class Build:
     cargo_gone: bool = False
     disk_tries: int = 0
     why: str = ""
+    start: Start | None = None
+    is_gated: bool = False
     notes: list[str] = field(default_factory=list)
 
     def enters(self, phase: BuildPhase, now_s: float) -> None:

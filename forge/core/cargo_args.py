@@ -1,43 +1,30 @@
 """What a cargo command line asks for: its verb, and the options that bear on target directories.
 
-Only what precedes `--` is cargo's. Global options that take a value may come before the verb
+Behind `--`, behind the program's name of `cargo run`, and behind a verb that is not cargo's own,
+words are not cargo's. Global options that take a value may come before the verb
 (`cargo --color always build`). Source: `cargo help`, cargo 1.95, and the experiments behind
 docs/design/redirect.md.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forge.core.verbs import has_toolchain, is_passed, verb_index
-
-REDIRECT_VERBS = frozenset(("clean", "metadata"))
-"""Verbs that only need to know the target dir."""
-
-BUILTIN_BUILD_VERBS = frozenset(
-    [
-        "b",
-        "bench",
-        "build",
-        "c",
-        "check",
-        "d",
-        "doc",
-        "fix",
-        "package",
-        "publish",
-        "r",
-        "run",
-        "rustc",
-        "rustdoc",
-        "t",
-        "test",
-    ]
+from forge.core.verbs import (
+    BUILTIN_BUILD_VERBS,
+    OWN_VERBS,
+    REDIRECT_VERBS,
+    has_toolchain,
+    is_passed,
+    own_end,
+    verb_index,
 )
-"""Verbs of cargo's own that build in the workspace: they take `--config` before the verb."""
 
 CONFIG_AFTER_VERBS = frozenset(("clippy",))
 """External subcommands that hand `--config` on to cargo when it follows the verb."""
+
+TARGET_DIR_VERBS = frozenset(("nextest",))
+"""External subcommands that take `--target-dir` behind their own verb, as in `nextest run`."""
 
 UNREDIRECTED_BUILD_VERBS = frozenset(("install",))
 """Verbs that build, but in a directory of their own."""
@@ -55,9 +42,9 @@ class Kind(StrEnum):
 class CargoArgs:
     """A parsed command line.
 
-    `verb_index` is the verb's place in argv. `directory` is `-C`'s value, `manifest_path` and
-    `target_dir` are the options of these names; `target_dir_by_config` tells that a `--config`
-    option sets build.target-dir. All are as written, None when absent.
+    `verb_index` is the verb's place in argv, `own_end` where cargo stops reading options.
+    `directory` is `-C`'s value, `manifest_path` and `target_dir` are the options of these names,
+    as written, None when absent; `configs` are the values of all `--config`.
     """
 
     argv: tuple[str, ...]
@@ -68,7 +55,8 @@ class CargoArgs:
     directory: str | None
     manifest_path: str | None
     target_dir: str | None
-    target_dir_by_config: bool
+    configs: tuple[str, ...]
+    own_end: int
     profile: str
 
 
@@ -87,10 +75,8 @@ def parse(argv: Sequence[str]) -> CargoArgs:
         directory=values.last("-C", before_verb=True),
         manifest_path=values.last("--manifest-path"),
         target_dir=values.last("--target-dir"),
-        target_dir_by_config=any(
-            value.replace(" ", "").startswith("build.target-dir=")
-            for value in values.all("--config")
-        ),
+        configs=tuple(values.all("--config")),
+        own_end=own_end(argv),
         profile=_profile(values, verb),
     )
 
@@ -101,18 +87,11 @@ def _kind(argv: tuple[str, ...], verb: str | None) -> Kind:
     return Kind.REDIRECT if verb in REDIRECT_VERBS else Kind.BUILD
 
 
-def _before_separator(argv: Sequence[str]) -> Iterator[str]:
-    for word in argv:
-        if word == "--":
-            return
-        yield word
-
-
 class _Values:
     """The values of options, in either of the forms `--name value` and `--name=value`."""
 
-    def __init__(self, argv: Sequence[str], verb_index: int) -> None:
-        self._words = list(_before_separator(argv))
+    def __init__(self, argv: tuple[str, ...], verb_index: int) -> None:
+        self._words = argv[: own_end(argv)]
         self._verb_index = verb_index
 
     def all(self, name: str, *, before_verb: bool = False) -> list[str]:
@@ -149,27 +128,56 @@ def _profile(values: _Values, verb: str | None) -> str:
     return "dev"
 
 
-def redirected(
-    args: CargoArgs, target_dir: str, *, alias_of: str | None = None
-) -> tuple[tuple[str, ...], dict[str, str]]:
+def expanded(argv: Sequence[str], aliases: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Put what an alias stands for in its place, as cargo does; an alias may name another.
+
+    Cargo's own verbs cannot be aliased.
+    """
+    argv = tuple(argv)
+    seen: set[str] = set()
+    while True:
+        at = verb_index(argv)
+        verb = argv[at] if at < len(argv) else ""
+        if verb in OWN_VERBS or verb in seen or verb not in aliases:
+            return argv
+        seen.add(verb)
+        argv = argv[:at] + aliases[verb] + argv[at + 1 :]
+
+
+def redirected(args: CargoArgs, target_dir: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return argv and variables that make cargo build in `target_dir`.
 
-    Verbs of cargo's own get `--config`, which no nested cargo inherits: a build script that runs
-    cargo on another workspace would otherwise wait for ever for the lock of this very directory.
-    External subcommands drop global options, so they get CARGO_TARGET_DIR and FORGE_TARGET_DIR
-    beside it, by which a nested wrapper knows that it was not the user who set it.
+    Where it can be, the directory is an option, which no nested cargo inherits: a build script that
+    runs cargo on another workspace would otherwise wait for ever for the lock of this very
+    directory. Other external subcommands get CARGO_TARGET_DIR, and FORGE_TARGET_DIR beside it, by
+    which a nested wrapper knows that it was not the user who set it.
     """
-    verb = alias_of or args.verb
-    option = ("--config", f"build.target-dir={_toml_string(target_dir)}")
-    at = args.verb_index
-    if verb in BUILTIN_BUILD_VERBS or verb in REDIRECT_VERBS:
-        return args.argv[:at] + option + args.argv[at:], {}
-    if verb in CONFIG_AFTER_VERBS and args.verb == verb:
-        return args.argv[: at + 1] + option + args.argv[at + 1 :], {}
+    if args.verb in TARGET_DIR_VERBS and _takes_target_dir(args):
+        at = args.verb_index + 2
+        return (*args.argv[:at], "--target-dir", target_dir, *args.argv[at:]), {}
+    argv = configured(args, f"build.target-dir={toml_string(target_dir)}")
+    if argv:
+        return argv, {}
     return args.argv, {"CARGO_TARGET_DIR": target_dir, "FORGE_TARGET_DIR": target_dir}
 
 
-def _toml_string(text: str) -> str:
+def configured(args: CargoArgs, setting: str) -> tuple[str, ...] | None:
+    """Return argv with `--config SETTING` in it; None where the verb would not hand it on."""
+    at = args.verb_index
+    if args.verb in BUILTIN_BUILD_VERBS or args.verb in REDIRECT_VERBS or args.verb == "install":
+        return (*args.argv[:at], "--config", setting, *args.argv[at:])
+    if args.verb in CONFIG_AFTER_VERBS:
+        return (*args.argv[: at + 1], "--config", setting, *args.argv[at + 1 :])
+    return None
+
+
+def _takes_target_dir(args: CargoArgs) -> bool:
+    verb_of_its_own = args.argv[args.verb_index + 1 : args.verb_index + 2]
+    return verb_of_its_own in (("run",), ("r",), ("list",), ("archive",), ("bench",))
+
+
+def toml_string(text: str) -> str:
+    """Write text as a TOML basic string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return (
         '"'

@@ -1,10 +1,11 @@
 """The life of the RAM disk: absent, being mounted, mounted, being changed.
 
 Invariant: at most one action on the disk is under way (`is_changing`), and only while it is are
-there waiters; `disk` is set exactly in the phases MOUNTED, RESIZING and UNMOUNTING.
+there waiters; `disk` is set exactly in the phases MOUNTED, RESIZING and UNMOUNTING. A change that
+is overdue has cost one build its whole patience: others do not wait for it any more.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from forge.core.actions import (
@@ -48,7 +49,9 @@ class DiskLife:
     hint: str | None = None
     failed_at: float = 0.0
     measured_at: float = float("-inf")
-    remount: bool = field(default=False)
+    remount: bool = False
+    is_overdue: bool = False
+    is_measuring: bool = False
 
     @property
     def is_changing(self) -> bool:
@@ -95,11 +98,17 @@ class DiskLife:
             UnmountDisk(self.disk, force),
         ]
 
+    def is_absent(self) -> None:
+        """Take note that none was found."""
+        self.phase = DiskPhase.ABSENT
+        self.is_overdue = False
+
     def is_ready(self, disk: Disk, usage: DiskUsage, now_s: float) -> list[Action]:
         """Take note of a disk that is mounted."""
         self.phase = DiskPhase.MOUNTED
         self.disk, self.usage = disk, usage
         self.failure = self.hint = None
+        self.is_overdue = self.is_measuring = False
         self.measured_at = now_s
         return [
             Log(
@@ -119,6 +128,7 @@ class DiskLife:
     ) -> list[Action]:
         """Take note of a failed action: back to mounted, or to a failed or lost disk."""
         was = self.phase
+        self.is_overdue = self.is_measuring = False
         if self.disk and not lost:
             self.phase = DiskPhase.MOUNTED  # the request that failed is told why
         else:
@@ -133,6 +143,7 @@ class DiskLife:
         self.phase = DiskPhase.ABSENT
         self.disk = self.usage = None
         self.failure = self.hint = None
+        self.is_overdue = self.is_measuring = False
         return [Log("disk.unmounted")]
 
     def measure_if_due(self, now_s: float, *, busy: bool) -> list[Action]:
@@ -144,5 +155,8 @@ class DiskLife:
         return self.measure()
 
     def measure(self) -> list[Action]:
-        """Measure a mounted disk now."""
-        return [MeasureDisk(self.disk)] if self.phase is DiskPhase.MOUNTED and self.disk else []
+        """Measure a mounted disk now, unless that is under way."""
+        if self.phase is not DiskPhase.MOUNTED or self.disk is None or self.is_measuring:
+            return []
+        self.is_measuring = True
+        return [MeasureDisk(self.disk)]

@@ -67,7 +67,7 @@ class DiskRequests:
             if size_mib < 1:
                 return [error(conn, "resize-refused", f"{size_mib} MiB is not a size")]
             return disk.resize(size_mib)
-        users = state.launches.on_disk()
+        users = state.leases.on_disk()
         if users and not request.force:
             names = ", ".join(
                 f"{b.id} (`cargo {b.args.verb}` in {b.root or b.cwd})" for b in users[:5]

@@ -43,11 +43,14 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class TargetDirReady:
-    """A target dir exists on the disk; `usage` is how full the disk is at this moment."""
+    """A target dir exists on the disk; `usage` is how full the disk is at this moment.
+
+    `usage` None: to know it would take a walk, and what was measured last has to do.
+    """
 
     conn: int
     path: str
-    usage: DiskUsage
+    usage: DiskUsage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,14 @@ class ShimMissing:
 
 
 @dataclass(frozen=True, slots=True)
+class JobserverMade:
+    """The FIFO of a build is there; `path` None: it could not be made."""
+
+    build: str
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsLoaded:
     """forge.toml was read, at the start or again."""
 
@@ -163,6 +174,7 @@ Event = (
     | DiskMeasured
     | ShimReady
     | ShimMissing
+    | JobserverMade
     | SettingsLoaded
     | SettingsRefused
     | Tick

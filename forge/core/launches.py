@@ -1,22 +1,18 @@
-"""Builds from `begin` to their end: where each goes, when it starts, and what is left of it."""
+"""The way of a build from `begin` to the start of cargo: where it goes, and what it waits for."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from forge.core import cargo_args, events, messages
 from forge.core.actions import (
     Action,
-    EndOrphan,
     KeepNextBuild,
     Log,
     MakeJobserver,
     MakeTargetDir,
-    MeasureTargetDir,
     RecordTargetDir,
     RemoveJobserver,
     Resolve,
     Send,
-    Unwatch,
     Watch,
 )
 from forge.core.builds import Build, BuildPhase
@@ -27,7 +23,7 @@ from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.shim import Shim
 from forge.core.shim_life import ShimPhase
-from forge.core.start import is_gated, plan_start
+from forge.core.start import is_gated, plan_start, without_secrets
 from forge.core.target_dirs import TargetDir
 from forge.core.units import show_bytes, show_duration
 from forge.core.workspace import target_dir_name
@@ -45,44 +41,53 @@ FULL_BELOW_BYTES = 64 * 1024 * 1024
 """With less room than this no build starts on the disk: it would end in `No space left`."""
 
 
-class Launches:
-    """The builds that are known, by id, and the policy over them."""
+WAIT_REASONS = {
+    BuildPhase.RESOLVING: "the workspace is being found",
+    BuildPhase.WAITING_FOR_DISK: "the RAM disk is {disk}",
+    BuildPhase.PREPARING: "the target dir is being made",
+    BuildPhase.WAITING_FOR_SHIM: "the shim is being compiled, once",
+}
+"""What a launcher is told each second, by the phase of its build."""
 
-    def __init__(self, state: "State", next_build: int) -> None:
+
+class Launches:
+    """The way of each build to its start."""
+
+    def __init__(self, state: "State") -> None:
         self._state = state
-        self.builds: dict[str, Build] = {}
-        self._by_conn: dict[int, Build] = {}
-        self.next_build = next_build
         self._told_roots: set[str] = set()
 
     def begin(self, conn: int, message: messages.Begin, now: Moment) -> list[Action]:
         """Begin a build: find out first which workspace it is about."""
-        if self._by_conn.get(conn):
+        if self._state.leases.on(conn):
             return [error(conn, "protocol-mismatch", "this connection already carries a build")]
         args = cargo_args.parse(message.argv)
         build = Build(
-            id=f"b{self.next_build}", conn=conn, pid=message.pid, cwd=message.cwd, args=args,
+            id=f"b{self._state.leases.take_number()}", conn=conn, pid=message.pid,
+            cwd=message.cwd, args=args,
             env=message.env, via=message.via, interactive=message.interactive,
             parent=message.parent, began_at=now.wall_s, began_steady_s=now.steady_s,
             since=now.steady_s,
         )  # fmt: skip
-        self.next_build += 1
-        self._keep(build)
+        self._state.leases.keep(build)
         return [
-            KeepNextBuild(self.next_build),
+            KeepNextBuild(self._state.leases.next_build),
             Watch(build.launcher_key, message.pid),
-            Resolve(conn, message.cwd, args.directory, args.manifest_path, args.verb, message.env),
+            Resolve(conn, message.cwd, args.argv, message.env),
         ]
 
     def resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
         """Decide where a build goes, now that its workspace is known."""
-        build = self._by_conn.get(event.conn)
+        build = self._state.leases.on(event.conn)
         if build is None or build.phase is not BuildPhase.RESOLVING:
             return []
         workspace = event.workspace
+        if workspace.argv is not None:
+            build.args = cargo_args.parse(workspace.argv)
         redirect = decide(build.args, build.env, workspace, self._state.settings)
         build.unset = redirect.unset
-        build.root, build.config = workspace.root, workspace.config
+        build.root, build.base = workspace.root, workspace.base
+        build.config = workspace.config
         if redirect.note and workspace.root and workspace.root not in self._told_roots:
             self._told_roots.add(workspace.root)
             build.notes.append(redirect.note)
@@ -98,25 +103,31 @@ class Launches:
             build.enters(BuildPhase.PREPARING, now.steady_s)
             link_from = f"{build.root}/target" if self._state.settings.link_target else None
             return [MakeTargetDir(build.conn, disk.disk, path, build.root, link_from)]
+        if disk.is_changing and disk.is_overdue:
+            patience = show_duration(DISK_PATIENCE_S)
+            build.notes.append(f"the RAM disk was not there within {patience}; building on the SSD")
+            return self._go(build, now, why="the disk took too long")
         if not disk.is_changing and not disk.is_worth_a_try(now.steady_s):
             build.notes.append(f"no RAM disk: {disk.failure}; building on the SSD")
             return self._go(build, now, why="no RAM disk")
         build.enters(BuildPhase.WAITING_FOR_DISK, now.steady_s)
-        return [*self._ensure_disk(), *self._say_wait(build, now)]
+        return [*self.ensure_disk(), *self._say_wait(build, now)]
 
-    def _ensure_disk(self) -> list[Action]:
+    def ensure_disk(self) -> list[Action]:
+        """Begin to mount, if that is wanted and not under way."""
         if self._state.disk.is_changing or self._state.settings.disk is None:
             return []
         return self._state.disk.ensure(self._state.settings.disk)
 
     def target_dir_ready(self, event: events.TargetDirReady, now: Moment) -> list[Action]:
         """Start a build whose target dir is there."""
-        build = self._by_conn.get(event.conn)
+        build = self._state.leases.on(event.conn)
         if build is None or build.phase is not BuildPhase.PREPARING or build.root is None:
             return []
-        self._state.disk.usage = event.usage
-        if event.usage.free_bytes < FULL_BELOW_BYTES:
-            free = show_bytes(event.usage.free_bytes)
+        disk = self._state.disk
+        disk.usage = event.usage or disk.usage
+        if disk.usage and disk.usage.free_bytes < FULL_BELOW_BYTES:
+            free = show_bytes(disk.usage.free_bytes)
             build.notes.append(f"the RAM disk is full ({free} free); building on the SSD")
             return self._go(build, now, why="the RAM disk is full")
         known = self._state.target_dirs.get(event.path)
@@ -138,7 +149,7 @@ class Launches:
         actions: list[Action] = []
         if event.disk_lost and self._state.disk.phase is DiskPhase.MOUNTED:
             actions += self._state.lose_disk(event.reason, now)
-        build = self._by_conn.get(event.conn)
+        build = self._state.leases.on(event.conn)
         if build is None or build.phase is not BuildPhase.PREPARING:
             return actions
         build.disk_tries += 1
@@ -155,7 +166,7 @@ class Launches:
         if not (self._state.settings.gates and is_gated(build)):
             return self._start(build, now, None)
         actions = shim.ensure(build.env.get("PATH"), now.steady_s)
-        if shim.phase is ShimPhase.BUILDING:
+        if shim.phase is ShimPhase.BUILDING and not shim.is_overdue:
             build.enters(BuildPhase.WAITING_FOR_SHIM, now.steady_s)
             return actions + self._say_wait(build, now)
         note = shim.note()
@@ -164,30 +175,40 @@ class Launches:
         return actions + self._start(build, now, shim.shim)
 
     def _start(self, build: Build, now: Moment, shim: Shim | None) -> list[Action]:
+        """Put the start of cargo together, its jobserver first."""
+        build.start = plan_start(build, self._state.settings, shim)
+        build.is_gated = shim is not None
+        if build.start.tokens is None:
+            return self._grant(build, now)
+        build.enters(BuildPhase.STARTING, now.steady_s)
+        path = f"{self._state.settings.jobserver_dir}/{build.id}.jobs"
+        return [MakeJobserver(build.id, path, build.start.tokens)]
+
+    def jobserver_made(self, event: events.JobserverMade, now: Moment) -> list[Action]:
+        """Start a build whose jobserver is there, or cannot be had: cargo then makes its own."""
+        build = self._state.builds.get(event.build)
+        if build is None or build.phase is not BuildPhase.STARTING:
+            return [RemoveJobserver(event.build)]
+        build.jobserver = event.path
+        return self._grant(build, now)
+
+    def _grant(self, build: Build, now: Moment) -> list[Action]:
         """Tell a launcher to start cargo."""
-        if build.conn is None:
-            return self._forget(build)
-        start = plan_start(build, self._state.settings, shim)
+        start = build.start
+        assert build.conn is not None and start, "a build that starts has a launcher and a plan"
         build.enters(BuildPhase.GRANTED, now.steady_s)
         self._state.gates.tallies[build.id] = Tally()
-        actions: list[Action] = []
-        if start.tokens is not None:
-            path = f"{self._state.settings.jobserver_dir}/{build.id}.jobs"
-            build.jobserver = path
-            actions.append(MakeJobserver(build.id, path, start.tokens))
-        fields = {"build": build.id, "argv": list(build.args.argv), "root": build.root}
+        fields = {
+            "build": build.id,
+            "argv": without_secrets(build.args.argv),
+            "root": build.root,
+            "target_dir": build.target_dir,
+            "why": build.why,
+            "tokens": start.tokens,
+            "gated": build.is_gated,
+        }
         return [
-            *actions,
-            Log(
-                "build.granted",
-                {
-                    **fields,
-                    "target_dir": build.target_dir,
-                    "why": build.why,
-                    "tokens": start.tokens,
-                    "gated": shim is not None,
-                },
-            ),
+            Log("build.granted", fields),
             Send(
                 build.conn,
                 {
@@ -203,182 +224,36 @@ class Launches:
             ),
         ]
 
-    def started(self, conn: int, message: messages.Started, now: Moment) -> list[Action]:
-        """Take note that cargo runs."""
-        build = self._by_conn.get(conn)
-        if build is None or build.phase is not BuildPhase.GRANTED:
-            return [error(conn, "protocol-mismatch", "`started` without a build that was granted")]
-        build.cargo_pid = message.pid
-        build.enters(BuildPhase.RUNNING, now.steady_s)
-        return [Watch(build.cargo_key, message.pid), Log("build.started", {"build": build.id})]
-
-    def ended(self, conn: int, message: messages.Ended, now: Moment) -> list[Action]:
-        """Take note of how cargo ended."""
-        build = self._by_conn.get(conn)
-        if build is None:
-            return [error(conn, "protocol-mismatch", "`ended` without a build")]
-        took_s = round(now.steady_s - build.began_steady_s, 3)
-        fields = {"build": build.id, "exit": message.exit, "signal": message.signal}
-        tally = asdict(self._state.gates.tallies.get(build.id, Tally()))
-        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self._forget(build)]
-
-    def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
-        """Take over a build from a daemon that is gone."""
-        if conn in self._by_conn:
-            return [error(conn, "protocol-mismatch", "this connection already carries a build")]
-        known = self.builds.get(message.build)
-        if known and known.pid == message.pid and known.conn is None:
-            known.conn = conn
-            self._keep(known)
-            return [Send(conn, {"type": "adopted", "build": known.id})]
-        build_id = message.build
-        number = build_number(build_id)
-        if known or number is None:
-            number = self.next_build
-            build_id = f"b{number}"
-        self.next_build = max(self.next_build, number + 1)
-        build = Build(
-            id=build_id, conn=conn, pid=message.pid, cwd=message.cwd,
-            args=cargo_args.parse(message.argv), env={}, via="adopted", interactive=False,
-            parent=None, began_at=now.wall_s, began_steady_s=now.steady_s,
-            since=now.steady_s, phase=BuildPhase.RUNNING,
-            target_dir=message.target_dir, cargo_pid=message.cargo_pid,
-        )  # fmt: skip
-        self._state.gates.tallies[build_id] = Tally()
-        jobserver: list[Action] = []
-        if message.jobserver and _lies_in(message.jobserver, self._state.settings.jobserver_dir):
-            build.jobserver = message.jobserver
-            jobserver = [MakeJobserver(build_id, message.jobserver, 0)]
-        target_dir = self._state.target_dirs.get(message.target_dir or "")
-        build.root = target_dir.root if target_dir else None
-        self._keep(build)
-        return [
-            KeepNextBuild(self.next_build),
-            Watch(build.launcher_key, message.pid),
-            Watch(build.cargo_key, message.cargo_pid),
-            Log("build.adopted", {"build": build_id, "target_dir": message.target_dir}),
-            Send(conn, {"type": "adopted", "build": build_id}),
-            *jobserver,
-            *([] if self._state.disk.disk else self._ensure_disk()),
-        ]
-
-    def closed(self, event: events.Closed, now: Moment) -> list[Action]:
-        """Keep a build whose launcher may have lost only us: its watch tells whether it died."""
-        build = self._by_conn.get(event.conn)
-        if build is None:
-            return []
-        self._disconnect(build)
-        if build.phase is BuildPhase.RUNNING:
-            return []
-        return [Log("build.left", {"build": build.id, "phase": build.phase}), *self._forget(build)]
-
-    def gone(self, event: events.Gone, now: Moment) -> list[Action]:
-        """End the cargo of a launcher that was killed; forget what is over."""
-        build_id, _, part = event.key.partition("/")
-        build = self.builds.get(build_id)
-        if build is None:
-            return []
-        if part == "cargo":
-            build.cargo_gone = True
-            if build.conn is not None:
-                return []  # its launcher tells how it ended
-        elif build.cargo_pid is not None and not build.cargo_gone:
-            self._disconnect(build)
-            build.enters(BuildPhase.ORPHANED, now.steady_s)
-            return [Log("build.orphaned", {"build": build.id}), EndOrphan(build.cargo_key)]
-        return [Log("build.gone", {"build": build.id, "part": part}), *self._forget(build)]
-
-    def _forget(self, build: Build) -> list[Action]:
-        self._disconnect(build)
-        del self.builds[build.id]
-        self._state.gates.tallies.pop(build.id, None)
-        actions: list[Action] = [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
-        if build.jobserver:
-            actions.append(RemoveJobserver(build.id))
-        if build.target_dir and build.phase is not BuildPhase.PREPARING:
-            actions.append(MeasureTargetDir(build.target_dir))
-            actions += self._state.disk.measure()
-        return actions
-
-    def _keep(self, build: Build) -> None:
-        self.builds[build.id] = build
-        if build.conn is not None:
-            self._by_conn[build.conn] = build
-
-    def _disconnect(self, build: Build) -> None:
-        if build.conn is not None:
-            del self._by_conn[build.conn]
-            build.conn = None
-
-    def check(self) -> None:
-        """Assert the invariants: no build without a holder, one build a connection."""
-        held = {build.id for build in self._by_conn.values()}
-        for build in self.builds.values():
-            on_its_own = (BuildPhase.GRANTED, BuildPhase.RUNNING, BuildPhase.ORPHANED)
-            assert build.id in held or build.phase in on_its_own, f"{build.id} has no holder"
-            assert (build.conn is None) == (build.id not in held), f"{build.id} is misfiled"
-        assert held <= self.builds.keys(), "a connection holds a build that is gone"
-
-    def tell_all_on_disk(self, line: str) -> list[Action]:
-        """Say a line to the people whose builds use the disk."""
-        return [
-            Send(build.conn, {"type": "say", "line": line})
-            for build in self.builds.values()
-            if build.target_dir and build.conn is not None
-        ]
-
-    def on_disk(self) -> list[Build]:
-        """Return the builds that use the RAM disk now."""
-        return [
-            build
-            for build in self.builds.values()
-            if build.target_dir or build.phase is BuildPhase.PREPARING
-        ]
-
     def wake(self, now: Moment) -> list[Action]:
         """Place the builds that waited for the disk, which has changed."""
-        waiting = [b for b in self.builds.values() if b.phase is BuildPhase.WAITING_FOR_DISK]
+        waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_DISK]
         return [action for build in waiting for action in self._place(build, now)]
 
     def arm(self, now: Moment) -> list[Action]:
         """Start the builds that waited for the shim, which is there or cannot be had."""
-        waiting = [b for b in self.builds.values() if b.phase is BuildPhase.WAITING_FOR_SHIM]
+        waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_SHIM]
         return [action for build in waiting for action in self._go(build, now, why=build.why)]
 
     def say_wait(self, now: Moment) -> list[Action]:
         """Tell the builds that wait what for; those that waited too long go on without."""
         actions: list[Action] = []
-        for build in list(self.builds.values()):
-            if build.phase is BuildPhase.WAITING_FOR_SHIM:
-                patient = now.steady_s - build.since < SHIM_PATIENCE_S
-                actions += self._say_wait(build, now) if patient else self._start(build, now, None)
-            if build.phase is not BuildPhase.WAITING_FOR_DISK:
-                continue
-            if now.steady_s - build.since < DISK_PATIENCE_S:
+        for build in list(self._state.builds.values()):
+            waited_s = now.steady_s - build.since
+            if build.phase is BuildPhase.WAITING_FOR_SHIM and waited_s >= SHIM_PATIENCE_S:
+                self._state.shim.is_overdue = True
+                patience = show_duration(SHIM_PATIENCE_S)
+                build.notes.append(f"the shim was not there within {patience}; no gates")
+                actions += self._start(build, now, None)
+            elif build.phase is BuildPhase.WAITING_FOR_DISK and waited_s >= DISK_PATIENCE_S:
+                self._state.disk.is_overdue = True
+                actions += self._place(build, now)
+            elif build.phase in WAIT_REASONS:
                 actions += self._say_wait(build, now)
-                continue
-            patience = show_duration(DISK_PATIENCE_S)
-            build.notes.append(f"the RAM disk was not there within {patience}; building on the SSD")
-            actions += self._go(build, now, why="the disk took too long")
         return actions
 
     def _say_wait(self, build: Build, now: Moment) -> list[Action]:
         if build.conn is None:
             return []
+        reason = WAIT_REASONS[build.phase].format(disk=self._state.disk.phase)
         since_s = round(now.steady_s - build.since, 1)
-        reason = f"the RAM disk is {self._state.disk.phase}"
-        if build.phase is BuildPhase.WAITING_FOR_SHIM:
-            reason = "the shim is being compiled, once"
         return [Send(build.conn, {"type": "wait", "reason": reason, "since_s": since_s})]
-
-
-def build_number(build_id: str) -> int | None:
-    """Return the number in a build's id, `b17`; None when it is no id of ours."""
-    digits = build_id.removeprefix("b")
-    ours = build_id.startswith("b") and digits.isascii() and digits.isdigit() and len(digits) < 16
-    return int(digits) if ours else None
-
-
-def _lies_in(path: str, directory: str) -> bool:
-    name = path.removeprefix(f"{directory}/")
-    return name != path and "/" not in name and build_number(name.removesuffix(".jobs")) is not None

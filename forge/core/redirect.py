@@ -34,7 +34,7 @@ def decide(
     inherited = env.get("FORGE_TARGET_DIR")
     ours = inherited is not None and env.get("CARGO_TARGET_DIR") == inherited
     unset = ("CARGO_TARGET_DIR", "FORGE_TARGET_DIR") if ours else ()
-    user = _users_word(args, env, ours=ours)
+    user = _users_word(args, env, workspace, ours=ours)
     if user:
         return Redirect(wanted=False, why=user)
     if workspace.root is None:
@@ -60,12 +60,14 @@ def decide(
     )
 
 
-def _users_word(args: CargoArgs, env: Mapping[str, str], *, ours: bool) -> str | None:
+def _users_word(
+    args: CargoArgs, env: Mapping[str, str], workspace: Workspace, *, ours: bool
+) -> str | None:
     if args.target_dir is not None:
         return "--target-dir"
     if env.get("CARGO_TARGET_DIR") and not ours:
         return "CARGO_TARGET_DIR"
-    if args.target_dir_by_config:
+    if workspace.config.target_dir_by_option:
         return "--config build.target-dir"
     if env.get("CARGO_BUILD_TARGET_DIR"):
         return "CARGO_BUILD_TARGET_DIR"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from forge.core.gates import Tally
 from forge.core.moment import Moment
+from forge.core.start import without_secrets
 
 if TYPE_CHECKING:
     from forge.core.state import State
@@ -57,7 +58,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
                 "phase": build.phase,
                 "phase_s": round(now.steady_s - build.since, 1),
                 "verb": build.args.verb,
-                "argv": list(build.args.argv),
+                "argv": without_secrets(build.args.argv),
                 "cwd": build.cwd,
                 "root": build.root,
                 "target_dir": build.target_dir,

@@ -31,7 +31,18 @@ for batch is what keeps a batch build moving.
 UNKNOWN_WORK_S = 60.0
 """What a build is taken to cost, in core seconds, when it was never seen before."""
 
+DEFAULT_EXPECTED_S = 1.0
+MAX_EXPECTED_S = 600.0
+MIN_EXPECTED_S = 0.001
+
 Key = tuple[float, int]
+
+
+def chargeable_s(expected_s: float | None) -> float:
+    """Return a cost that can be charged, whatever was expected."""
+    if expected_s is None:
+        return DEFAULT_EXPECTED_S
+    return min(max(expected_s, MIN_EXPECTED_S), MAX_EXPECTED_S)
 
 
 def max_min(total: float, wants: Sequence[tuple[float, float]]) -> list[float]:
@@ -112,6 +123,7 @@ class Ticket:
     cores: int
     expected_s: float
     key: Key
+    chain_s: float
     asked_s: float
     passed_cores: int = 0
     started_s: float = 0.0
@@ -124,18 +136,19 @@ class Ticket:
 class Member:
     """A build in its group. `entry` counts how often it entered one: charges do not follow it.
 
-    `had_s` is its virtual time on the even lane, `turn_s` its place on the turn lane.
+    `had_s` is its virtual time on the even lane, `turn_s` its place on the turn lane, `left_s` the
+    core seconds that it is still expected to cost.
     """
 
     id: str
     priority: Priority
     order: int
-    work_s: float | None
-    is_guest: bool
+    is_guest: bool = True
     cap: int | None = None
     entry: int = 0
     had_s: float = 0.0
     turn_s: float = 0.0
+    left_s: float = 0.0
     running: int = 0
     running_cores: int = 0
     is_in_line: bool = False
@@ -163,6 +176,16 @@ class Member:
             return True
         return self.running_cores + ticket.cores <= self.cap
 
+    def check(self, running: Sequence[Ticket]) -> None:
+        """Assert that it counts what runs, and is in line exactly when it has a unit to start."""
+        assert self.running == len(running), f"{self.id} miscounts its units"
+        assert self.running_cores == sum(one.cores for one in running), f"{self.id} miscounts"
+        assert not self.waiting.keys() & {one.id for one in running}, "a ticket waits and runs"
+        head = self.head()
+        assert self.is_in_line == (head is not None and self.may_run(head)), (
+            f"{self.id} is misfiled"
+        )
+
     def wanted_cores(self) -> int:
         """Return how many cores it could use now."""
         wanted = self.running_cores + sum(one.cores for one in self.waiting.values())
@@ -175,7 +198,8 @@ class Group:
 
     `charged` is the group's virtual time among the groups, `even_s` and `turn_s` what its two lanes
     have used, in core seconds. `clock` is where in the even lane a build begins, `turns` where the
-    even split of the builds that joined stands. Invariant: both lines hold the same names.
+    even split of the builds that joined stands. `present` holds all that joined, in turn, `chain`
+    those in line, longest chain first. Invariant: `even`, `turn`, `chain` hold the same names.
     """
 
     priority: Priority
@@ -185,18 +209,15 @@ class Group:
     turn_s: float = 0.0
     clock: float = 0.0
     turns: float = 0.0
-    joined: int = 0
     even: Line = field(default_factory=Line)
     turn: Line = field(default_factory=Line)
+    chain: Line = field(default_factory=Line)
+    present: Line = field(default_factory=Line)
 
     @property
     def weight(self) -> float:
         """Its weight against the other group."""
         return WEIGHTS[self.priority]
-
-    def turn_of(self, work_s: float | None) -> float:
-        """Tell when an even split would finish a build that joins now: its place in the line."""
-        return self.turns + (UNKNOWN_WORK_S if work_s is None else work_s)
 
     def is_even_next(self) -> bool:
         """Say whether the next unit starts on the even lane."""
@@ -207,7 +228,7 @@ class Group:
     def charge(self, used_s: float, *, is_even: bool) -> None:
         """Charge core seconds to the group, or give some back."""
         self.charged += used_s / self.weight
-        self.turns += used_s / max(1, self.joined)
+        self.turns += used_s / max(1, len(self.present.keys))
         if is_even:
             self.even_s += used_s
         else:
@@ -229,6 +250,7 @@ class Group:
             build.is_in_line = True
             self.turn.put(build.id, (build.turn_s, build.order))
         self.even.put(build.id, (build.had_s, build.order))
+        self.chain.put(build.id, (-head.chain_s, build.order))
 
     def drop(self, build: Member) -> None:
         """Take a build out of both lines, if it is in."""
@@ -236,9 +258,57 @@ class Group:
             build.is_in_line = False
             self.even.drop(build.id)
             self.turn.drop(build.id)
+            self.chain.drop(build.id)
 
     def check(self) -> None:
         """Assert the invariants."""
         assert self.even.keys.keys() == self.turn.keys.keys(), "the lanes hold different builds"
-        self.even.check()
-        self.turn.check()
+        assert self.chain.keys.keys() == self.turn.keys.keys(), "a chain is missing"
+        for line in (self.even, self.turn, self.chain, self.present):
+            line.check()
+
+
+@dataclass(slots=True)
+class Kept:
+    """Cores kept for a build for a moment: (until, cores) by build. No entry is empty."""
+
+    cores: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+
+    def keep(self, build: str, cores: int, until_s: float) -> None:
+        """Keep cores for a build."""
+        self.cores.setdefault(build, []).append((until_s, cores))
+
+    def lapse(self, now_s: float) -> None:
+        """Forget what was kept long enough."""
+        for build, kept in list(self.cores.items()):
+            self._set(build, [one for one in kept if one[0] > now_s])
+
+    def use(self, build: str, cores: int) -> None:
+        """Take what a build now uses from what is kept for it, oldest first."""
+        left = []
+        for until_s, kept in self.cores.get(build, ()):
+            used = min(kept, cores)
+            cores -= used
+            if kept > used:
+                left.append((until_s, kept - used))
+        self._set(build, left)
+
+    def drop(self, build: str) -> None:
+        """Keep nothing more for a build."""
+        self.cores.pop(build, None)
+
+    def sum(self, *, but: str | None = None) -> int:
+        """Return how many cores are kept, those for the build `but` left out."""
+        if not self.cores:
+            return 0
+        return sum(n for build, kept in self.cores.items() if build != but for _, n in kept)
+
+    def due_s(self) -> float | None:
+        """Return when the next of them lapses."""
+        return min((until_s for kept in self.cores.values() for until_s, _ in kept), default=None)
+
+    def _set(self, build: str, kept: list[tuple[float, int]]) -> None:
+        if kept:
+            self.cores[build] = kept
+        else:
+            self.cores.pop(build, None)

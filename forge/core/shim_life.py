@@ -31,6 +31,7 @@ class ShimLife:
     failure: str | None = None
     looked_at: float = float("-inf")
     told: bool = False
+    is_overdue: bool = False
 
     def ensure(self, search_path: str | None, now_s: float) -> list[Action]:
         """Look for the shim, or compile it, if that is due."""
@@ -43,12 +44,14 @@ class ShimLife:
 
     def is_ready(self, shim: Shim) -> list[Action]:
         """Take note of a shim that can be used."""
+        self.is_overdue = False
         news = self.shim != shim
         self.phase, self.shim, self.failure = ShimPhase.READY, shim, None
         return [Log("shim.ready", {"key": shim.key})] if news else []
 
     def has_failed(self, reason: str) -> list[Action]:
         """Take note that there is none; one that was ready before stays in use."""
+        self.is_overdue = False
         self.failure = reason
         self.phase = ShimPhase.MISSING if self.shim is None else ShimPhase.READY
         return [Log("shim.missing", {"reason": reason})]

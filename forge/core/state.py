@@ -26,6 +26,7 @@ from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import Gates
 from forge.core.launches import Launches
+from forge.core.leases import Leases
 from forge.core.moment import Moment
 from forge.core.redirect import decide
 from forge.core.replies import error
@@ -48,7 +49,8 @@ class State:
         self.shim = ShimLife()
         self.gates = Gates()
         self.target_dirs: dict[str, TargetDir] = {}
-        self.launches = Launches(self, next_build)
+        self.leases = Leases(self, next_build)
+        self.launches = Launches(self)
         self.started_at: Moment | None = None
         self.stopping = False
         self._questions: dict[int, messages.Resolve] = {}
@@ -57,7 +59,7 @@ class State:
         self._steps: dict[type, Callable[[Any, Moment], list[Action]]] = {
             events.Received: self._received,
             events.Closed: self._closed,
-            events.Gone: self.launches.gone,
+            events.Gone: self.leases.gone,
             events.Resolved: self._resolved,
             events.TargetDirReady: self.launches.target_dir_ready,
             events.TargetDirFailed: self.launches.target_dir_failed,
@@ -70,15 +72,16 @@ class State:
             events.DiskMeasured: self._disk_measured,
             events.ShimReady: self._shim_ready,
             events.ShimMissing: self._shim_missing,
+            events.JobserverMade: self.launches.jobserver_made,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
             events.Tick: self._tick,
         }
         self._requests: dict[type, Callable[[int, Any, Moment], list[Action]]] = {
             messages.Begin: self.launches.begin,
-            messages.Started: self.launches.started,
-            messages.Ended: self.launches.ended,
-            messages.Adopt: self.launches.adopt,
+            messages.Started: self.leases.started,
+            messages.Ended: self.leases.ended,
+            messages.Adopt: self.leases.adopt,
             messages.Unit: self.gates.unit,
             messages.UnitEnded: self.gates.ended,
             messages.Link: self.gates.link,
@@ -93,7 +96,7 @@ class State:
     @property
     def builds(self) -> dict[str, Build]:
         """The builds that are known, by id."""
-        return self.launches.builds
+        return self.leases.builds
 
     def step(self, event: events.Event, now: Moment) -> list[Action]:
         """Take one event in and say what is to be done, in order."""
@@ -110,7 +113,7 @@ class State:
 
     def check(self) -> None:
         """Assert the invariants."""
-        self.launches.check()
+        self.leases.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -124,7 +127,7 @@ class State:
         self._questions.pop(event.conn, None)
         self._disk_requests.drop(event.conn)
         self.gates.closed(event.conn)
-        return self.launches.closed(event, now)
+        return self.leases.closed(event, now)
 
     def _resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
         question = self._questions.pop(event.conn, None)
@@ -170,7 +173,7 @@ class State:
         return actions + self.launches.wake(now) + self._disk_requests.resume(self, now)
 
     def _disk_absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
-        self.disk.phase = DiskPhase.ABSENT
+        self.disk.is_absent()
         return self._disk_requests.resume(self, now) + self.launches.wake(now)
 
     def _disk_failed(self, event: events.DiskFailed, now: Moment) -> list[Action]:
@@ -187,7 +190,7 @@ class State:
         self.target_dirs = {}
         return [
             *self.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
-            *self.launches.tell_all_on_disk(line),
+            *self.leases.tell_all_on_disk(line),
         ]
 
     def _disk_unmounted(self, event: events.DiskUnmounted, now: Moment) -> list[Action]:
@@ -201,6 +204,7 @@ class State:
         return actions + self.launches.wake(now)
 
     def _disk_measured(self, event: events.DiskMeasured, now: Moment) -> list[Action]:
+        self.disk.is_measuring = False
         if self.disk.disk:
             self.disk.usage = event.usage
         return []
@@ -246,12 +250,10 @@ class State:
     def _resolve(self, conn: int, message: messages.Resolve, now: Moment) -> list[Action]:
         args = cargo_args.parse(message.argv)
         self._questions[conn] = message
-        return [
-            Resolve(conn, message.cwd, args.directory, args.manifest_path, args.verb, message.env)
-        ]
+        return [Resolve(conn, message.cwd, args.argv, message.env)]
 
     def _answer(self, event: events.Resolved, question: messages.Resolve) -> Action:
-        args = cargo_args.parse(question.argv)
+        args = cargo_args.parse(event.workspace.argv or question.argv)
         redirect = decide(args, question.env, event.workspace, self.settings)
         mount_point = self._mount_point()
         root = event.workspace.root

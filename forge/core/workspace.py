@@ -15,28 +15,31 @@ _NAME_CHARS = 40
 
 @dataclass(frozen=True, slots=True)
 class CargoConfig:
-    """What cargo's own configuration files say that bears on a build; nearest file wins.
+    """What cargo's own configuration says that bears on a build; `--config`, then the nearest file.
 
-    `target_dir` is build.target-dir as written and `target_dir_file` the file that has it; `jobs`
-    is build.jobs; `rustc_wrapper` is build.rustc-wrapper as cargo would run it; `alias_of` is the
-    verb that the command's verb is an alias of.
+    `target_dir` is build.target-dir as written and `target_dir_file` the file that has it;
+    `target_dir_by_option` tells that a `--config` sets it. `jobs` is build.jobs; `rustc_wrapper` is
+    build.rustc-wrapper as cargo would run it.
     """
 
     target_dir: str | None = None
     target_dir_file: str | None = None
+    target_dir_by_option: bool = False
     jobs: int | None = None
     rustc_wrapper: str | None = None
-    alias_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Where a command line stands: its canonical workspace root and cargo's configuration there.
 
-    `root` None: it is outside any workspace, and `outside` says why.
+    `root` None: it is outside any workspace, and `outside` says why. `argv` is the command line
+    with its alias expanded, None when there was none; `base` is where cargo runs: cwd, then `-C`.
     """
 
     root: str | None
+    argv: tuple[str, ...] | None = None
+    base: str = "/"
     config: CargoConfig = field(default_factory=CargoConfig)
     outside: str = ""
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import deque
 
-from forge.core import events
+from forge.core import actions, events
 from forge.core.moment import Moment
 from forge.core.state import State
 from forge.daemon.perform import Performer
@@ -42,10 +42,10 @@ class Loop:
         try:
             while self._queue:
                 for action in self._state.step(self._queue.popleft(), moment()):
-                    self._performer.perform(action)
+                    self._perform(action)
         finally:
             self._draining = False
-        self._set_timer()
+            self._set_timer()
 
     def post_from_thread(self, event: events.Event) -> None:
         """Take an event in from a worker thread."""
@@ -55,6 +55,14 @@ class Loop:
         """Stop ticking."""
         if self._timer:
             self._timer.cancel()
+
+    def _perform(self, action: actions.Action) -> None:
+        """Perform one action; one that fails is a bug, and takes no other with it."""
+        try:
+            self._performer.perform(action)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
+            message = f"{type(action).__name__} failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
 
     def _set_timer(self) -> None:
         every_s = TICK_BUSY_S if self._state.is_busy else TICK_IDLE_S

@@ -5,10 +5,8 @@ import fcntl
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import forge
 from forge import paths
@@ -17,7 +15,7 @@ from forge.core.actions import LoadSettings
 from forge.core.state import State
 from forge.core.units import MIB
 from forge.daemon.config_watch import ConfigWatch
-from forge.daemon.log import DecisionLog
+from forge.daemon.log import BugLog, DecisionLog
 from forge.daemon.loop import Loop
 from forge.daemon.perform import Performer
 from forge.daemon.ports import Ports
@@ -25,7 +23,8 @@ from forge.daemon.server import Server
 from forge.daemon.settings import load_settings
 from forge.daemon.watches import Watches
 from forge.errors import ConfigInvalid, ForgeError
-from forge.host.fifo import Jobservers
+from forge.host.fifo import Jobservers, sweep
+from forge.host.limits import raise_open_files
 from forge.host.ramdisk import RamDisk
 from forge.host.state_dir import note_daemon_command, private_dir
 from forge.host.store import Store
@@ -56,6 +55,7 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
     state_dir = paths.state_dir(env)
     private_dir(state_dir)
     os.chdir("/")
+    raise_open_files()
     lock = _take_lock(state_dir)
     if lock is None:
         print(f"forged: another daemon runs for {state_dir}", file=sys.stderr)
@@ -67,7 +67,10 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
             hint="set FORGE_STATE_DIR to a short one",
         )
     log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), echo=foreground)
-    store = Store(os.path.join(state_dir, paths.STORE_NAME))
+    store = Store(
+        os.path.join(state_dir, paths.STORE_NAME),
+        lambda why: log.write("store.failed", {"why": why, "then": "it is an index: builds go on"}),
+    )
     try:
         await _serve(env, socket_path, log, store)
     finally:
@@ -84,13 +87,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio_loop.add_signal_handler(number, ended.set)
-
-    def on_crash(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        text = "".join(traceback.format_exception(error)) if error else context["message"]
-        log.write("daemon.bug", {"traceback": text})
-
-    asyncio_loop.set_exception_handler(on_crash)
+    asyncio_loop.set_exception_handler(BugLog(log))
     try:
         cfg, settings = load_settings(config_file, ramdisk, env)
     except ConfigInvalid as error:
@@ -102,6 +99,8 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
     server = Server(lambda event: loop.post(event), log.write)
     watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))
     jobservers = Jobservers()
+    for path in sweep(settings.jobserver_dir):
+        log.write("jobserver.swept", {"path": path})
     identity = {
         "pid": os.getpid(), "version": forge.__version__, "protocol": wire.VERSION,
         "socket": socket_path, "log_file": os.path.join(paths.state_dir(env), paths.LOG_NAME),
@@ -119,7 +118,9 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
         config_file,
         identity,
     )
-    performer = Performer(ports, lambda event: loop.post_from_thread(event), ended.set)
+    performer = Performer(
+        ports, lambda event: loop.post_from_thread(event), lambda event: loop.post(event), ended.set
+    )
     loop = Loop(state, performer)
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)

@@ -4,6 +4,7 @@ What may block goes to worker threads: one thread for the disk, since it changes
 one for walking target dirs, and a few for all that a build waits for.
 """
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from forge.core import actions, events
-from forge.core.disk import Disk
+from forge.core.disk import Disk, DiskKind
 from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
+from forge.core.workspace import Workspace
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
 from forge.errors import ForgeError
@@ -23,15 +25,25 @@ from forge.host.shim import current_shim
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
 from forge.paths import cache_dir
 
+MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS)
+"""Kinds whose use costs one system call; the others are walked."""
+
+UNREADABLE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
+"""Reasons for which a disk that is there cannot be looked at now."""
+
 Post = Callable[[events.Event], None]
 
 
 class Performer:
-    """Performs actions. `post` takes what comes of them, from any thread."""
+    """Performs actions. `post` takes what comes of them from any thread, `post_next` from ours."""
 
-    def __init__(self, ports: Ports, post: Post, quit_daemon: Callable[[], None]) -> None:
+    def __init__(
+        self, ports: Ports, post: Post, post_next: Post, quit_daemon: Callable[[], None]
+    ) -> None:
         self._ports = ports
         self._post = post
+        self._post_next = post_next
+        self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
@@ -45,11 +57,12 @@ class Performer:
             actions.Resolve: self._in(self._build_threads, self._resolve),
             actions.MakeTargetDir: self._in(self._build_threads, self._make_target_dir),
             actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
-            actions.MeasureTargetDir: self._in(self._walk_thread, self._measure_target_dir),
+            actions.MeasureTargetDir: self._walk_once,
             actions.RecordTargetDir: self._record,
             actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: self._make_jobserver,
+            actions.AdoptJobserver: self._adopt_jobserver,
             actions.RemoveJobserver: lambda a: ports.jobservers.remove(a.build),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
             actions.FindDisk: self._in(self._disk_thread, self._find_disk),
@@ -85,16 +98,15 @@ class Performer:
     def _do_and_post(self, do: Callable[[Any], events.Event], action: actions.Action) -> None:
         try:
             event = do(action)
-        except Exception as error:
-            self._ports.loop.call_soon_threadsafe(self._crashed, action, error)
-            raise
+        except Exception as error:  # noqa: BLE001  # a bug in a door: nobody may wait for it for ever
+            context = {"message": f"{type(action).__name__} failed", "exception": error}
+            loop = self._ports.loop
+            loop.call_soon_threadsafe(loop.call_exception_handler, context)
+            failure = _failure_of(action, f"internal error: {error!r}")
+            if failure is None:
+                return
+            event = failure
         self._post(event)
-
-    def _crashed(self, action: object, error: Exception) -> None:
-        """Report a bug in a door: logged with its traceback; the loop's handler ends the daemon."""
-        self._ports.loop.call_exception_handler(
-            {"message": f"{type(action).__name__} failed", "exception": error}
-        )
 
     def _send(self, action: actions.Send) -> None:
         message = action.message
@@ -119,20 +131,29 @@ class Performer:
             return events.ShimMissing(str(error))
 
     def _make_jobserver(self, action: actions.MakeJobserver) -> None:
+        path: str | None = action.path
         try:
             self._ports.jobservers.make(action.build, action.path, action.tokens)
         except OSError as error:
             self._ports.log.write("jobserver.failed", {"build": action.build, "why": str(error)})
+            path = None
+        self._post_next(events.JobserverMade(action.build, path))
+
+    def _adopt_jobserver(self, action: actions.AdoptJobserver) -> None:
+        try:
+            self._ports.jobservers.adopt(action.build, action.path)
+        except OSError as error:
+            self._ports.log.write("jobserver.failed", {"build": action.build, "why": str(error)})
 
     def _resolve(self, action: actions.Resolve) -> events.Event:
-        workspace = self._ports.workspaces.find(
-            action.cwd, action.directory, action.manifest_path, action.verb, action.env
-        )
+        workspace = self._ports.workspaces.find(action.cwd, action.argv, action.env)
         return events.Resolved(action.conn, workspace)
 
     def _make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
         try:
-            usage = self._ports.ramdisk.measure(action.disk)
+            usage = None
+            if action.disk.kind in MEASURED_BY_THE_KERNEL:
+                usage = self._ports.ramdisk.measure(action.disk)
             make_target_dir(action.disk, action.path)
         except ForgeError as error:
             return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
@@ -163,7 +184,14 @@ class Performer:
                 self._ports.store.forget(path)
         return events.TargetDirsFound(tuple(found))
 
+    def _walk_once(self, action: actions.MeasureTargetDir) -> None:
+        """Walk a target dir, unless it waits for that already: builds may end faster than walks."""
+        if action.path not in self._walking:
+            self._walking.add(action.path)
+            self._walk_thread.submit(self._do_and_post, self._measure_target_dir, action)
+
     def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
+        self._walking.discard(action.path)  # what changes from now on wants another walk
         size = measure_tree(action.path)
         if size is None:
             self._ports.store.forget(action.path)
@@ -213,7 +241,8 @@ class Performer:
         except ForgeError as error:
             return events.DiskFailed(error.slug, error.message, error.hint, lost=True)
         except OSError as error:
-            return events.DiskFailed("disk-unavailable", str(error), lost=True)
+            lost = error.errno not in UNREADABLE
+            return events.DiskFailed("disk-unavailable", str(error), lost=lost)
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:
@@ -227,3 +256,23 @@ class Performer:
 
     def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
         self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)
+
+
+def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
+    """Return what the core is told when a door has failed in a way that nobody foresaw."""
+    match action:
+        case actions.Resolve():
+            return events.Resolved(action.conn, Workspace(None, outside=reason))
+        case actions.MakeTargetDir():
+            return events.TargetDirFailed(action.conn, action.path, reason)
+        case actions.FindDisk():
+            return events.DiskAbsent()
+        case actions.EnsureShim():
+            return events.ShimMissing(reason)
+        case actions.EnsureDisk() | actions.ResizeDisk() | actions.UnmountDisk():
+            return events.DiskFailed("disk-unavailable", reason)
+        case actions.MeasureDisk():
+            return events.DiskFailed("disk-unavailable", reason, lost=True)
+        case actions.LoadSettings():
+            return events.SettingsRefused(reason, None, action.conn)
+    return None

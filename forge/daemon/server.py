@@ -117,7 +117,7 @@ class Server:
         self.peers: dict[int, Peer] = {}
         self.numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
-        self._inode = 0
+        self._identity: tuple[int, ...] = ()
 
     async def listen(self, path: str) -> None:
         """Bind the socket, mode 0600. The caller holds the daemon's lock: an old socket is dead."""
@@ -129,7 +129,7 @@ class Server:
             sock.bind(path)
         finally:
             os.umask(mask)
-        self._inode = os.stat(path).st_ino
+        self._identity = _identity(path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: Peer(self), sock=sock, backlog=BACKLOG)
 
@@ -142,7 +142,7 @@ class Server:
     def is_lost(self, path: str) -> bool:
         """Say whether the socket at `path` is gone or another daemon's."""
         try:
-            return os.stat(path).st_ino != self._inode
+            return _identity(path) != self._identity
         except OSError:
             return True
 
@@ -152,3 +152,8 @@ class Server:
             self._server.close()
         for peer in list(self.peers.values()):
             peer.close()
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino  # not used again while we listen: we hold it

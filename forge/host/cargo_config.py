@@ -1,43 +1,74 @@
-"""Cargo's configuration files, as far as they bear on a build.
+"""Cargo's configuration, as far as it bears on a build.
 
-Source: the cargo book, "Configuration": every `.cargo/config.toml` from the working directory
-upwards, then the one in CARGO_HOME; the nearest that has a key wins; `config` without an ending is
-read first where both exist. A program path with a slash is relative to the directory that holds
-`.cargo`.
+Source: the cargo book, "Configuration": `--config` options, then every `.cargo/config.toml` from
+the working directory upwards, then the one in CARGO_HOME; the nearest that has a key wins; `config`
+without an ending is read first where both exist. A program path with a slash is relative to the
+directory that holds `.cargo`, in an option to the working directory.
 """
 
 import os
+import tomllib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from forge.core.workspace import CargoConfig
 from forge.host.toml_files import TomlFiles, upwards
 
 
-def read_cargo_config(
-    files: TomlFiles, base: str, cargo_home: str, verb: str | None
-) -> CargoConfig:
-    """Read what holds for a cargo that is started in `base` with `verb`."""
-    found: dict[str, tuple[Any, str]] = {}
-    alias_of = None
-    places = [os.path.join(directory, ".cargo") for directory in upwards(base)]
-    for place in dict.fromkeys([*places, cargo_home]):
-        path, document = _first_of(files, place)
-        build, alias = document.get("build"), document.get("alias")
-        for key in ("target-dir", "jobs", "rustc-wrapper"):
-            if isinstance(build, dict) and key in build:
-                found.setdefault(key, (build[key], path))
-        if alias_of is None and verb and isinstance(alias, dict):
-            alias_of = _first_word(alias.get(verb))
-    target_dir, file = found.get("target-dir", (None, None))
-    jobs, _ = found.get("jobs", (None, ""))
-    wrapper, wrapper_file = found.get("rustc-wrapper", (None, ""))
-    return CargoConfig(
-        target_dir=target_dir if isinstance(target_dir, str) else None,
-        target_dir_file=file if isinstance(target_dir, str) else None,
-        jobs=jobs if isinstance(jobs, int) and not isinstance(jobs, bool) else None,
-        rustc_wrapper=_program(wrapper, wrapper_file) if isinstance(wrapper, str) else None,
-        alias_of=alias_of,
-    )
+class CargoConfigFiles:
+    """The configuration files that hold for a cargo that runs in `base`."""
+
+    def __init__(self, files: TomlFiles, base: str, cargo_home: str) -> None:
+        self._files = files
+        self._base = base
+        places = [os.path.join(directory, ".cargo") for directory in upwards(base)]
+        self._found = [_first_of(files, place) for place in dict.fromkeys([*places, cargo_home])]
+
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Return all aliases and the words that they stand for."""
+        aliases: dict[str, tuple[str, ...]] = {}
+        for _, document in reversed(self._found):
+            table = document.get("alias")
+            for name, value in table.items() if isinstance(table, dict) else ():
+                words = value.split() if isinstance(value, str) else value
+                if isinstance(words, list) and all(isinstance(word, str) for word in words):
+                    aliases[name] = tuple(words)
+        return aliases
+
+    def config(self, options: Iterable[str]) -> CargoConfig:
+        """Return what holds with these `--config` options."""
+        found: dict[str, tuple[Any, str, bool]] = {}
+        by_option = [(path, document, True) for path, document in self._options(options)]
+        by_file = [(path, document, False) for path, document in self._found]
+        for path, document, option in [*reversed(by_option), *by_file]:
+            build = document.get("build")
+            for key in ("target-dir", "jobs", "rustc-wrapper"):
+                if isinstance(build, dict) and key in build:
+                    found.setdefault(key, (build[key], path, option))
+        target_dir, file, option = found.get("target-dir", (None, None, False))
+        is_set = isinstance(target_dir, str)
+        jobs = found.get("jobs", (None,))[0]
+        wrapper, wrapper_file, _ = found.get("rustc-wrapper", (None, "", False))
+        return CargoConfig(
+            target_dir=target_dir if is_set else None,
+            target_dir_file=file if is_set else None,
+            target_dir_by_option=option and is_set,
+            jobs=jobs if isinstance(jobs, int) and not isinstance(jobs, bool) else None,
+            rustc_wrapper=_program(wrapper, wrapper_file) if isinstance(wrapper, str) else None,
+        )
+
+    def _options(self, options: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield what each `--config` says: a TOML expression or a file."""
+        here = os.path.join(self._base, ".cargo", "config.toml")  # what paths are relative to
+        for option in options:
+            path = os.path.join(self._base, option)
+            if os.path.isfile(path):
+                yield path, self._files.read(path)
+                continue
+            try:
+                yield here, tomllib.loads(option)
+            except (ValueError, RecursionError):
+                continue  # cargo refuses it
 
 
 def _first_of(files: TomlFiles, place: str) -> tuple[str, dict[str, Any]]:
@@ -53,10 +84,3 @@ def _program(written: str, file: str) -> str | None:
     if "/" in written and not os.path.isabs(written):
         return os.path.join(os.path.dirname(os.path.dirname(file)), written)
     return written or None
-
-
-def _first_word(alias: object) -> str | None:
-    words = alias.split() if isinstance(alias, str) else alias
-    if isinstance(words, list) and words and isinstance(words[0], str):
-        return words[0]
-    return None

@@ -2,14 +2,21 @@
 
 Source: GNU make manual, "POSIX Jobserver Interaction". A token is a byte. The FIFO is handed to
 cargo as two open descriptors (`--jobserver-auth=R,W`): the `fifo:` form ends make before 4.4.
+
+The tokens live as long as somebody has the FIFO open. So one that nobody has open is a dead name,
+and one that was there before belongs to the build that has it open, never to a new one.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import termios
 
 TOKEN = b"+"
+
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Jobservers:
@@ -19,18 +26,32 @@ class Jobservers:
         self._open: dict[str, tuple[str, int]] = {}
 
     def make(self, build: str, path: str, tokens: int) -> None:
-        """Make the FIFO at `path` with `tokens` in it, or open the one that is there as it is."""
+        """Make a new FIFO at `path` with `tokens` in it, in place of whatever is there."""
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        new = True
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        os.mkfifo(path, 0o600)
         try:
-            os.mkfifo(path, 0o600)
-        except FileExistsError:
-            new = False
-        flags = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(path, flags)
+            self.adopt(build, path)
+            _, descriptor = self._open[build]
+            if os.write(descriptor, TOKEN * tokens) != tokens:
+                raise OSError(errno.ENOSPC, f"a FIFO cannot hold {tokens} tokens", path)
+        except OSError:
+            self.remove(build)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            raise
+
+    def adopt(self, build: str, path: str) -> None:
+        """Open the FIFO that is at `path` as it is. Raises OSError when there is none."""
+        descriptor = os.open(path, os.O_RDWR | _FLAGS)
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "this is not a FIFO", path)
+        _, before = self._open.pop(build, ("", -1))
+        if before >= 0:
+            os.close(before)
         self._open[build] = (path, descriptor)
-        if new:
-            os.write(descriptor, TOKEN * tokens)
 
     def tokens(self, build: str) -> int:
         """Return how many tokens are in the FIFO now, taken by nobody (FIONREAD)."""
@@ -51,3 +72,33 @@ class Jobservers:
         for _, descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+
+def sweep(directory: str) -> list[str]:
+    """Remove the FIFOs in `directory` that nobody has open to read, and return their paths."""
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    paths = [os.path.join(directory, name) for name in names]
+    removed = [path for path in paths if _is_fifo(path) and not _has_reader(path)]
+    for path in removed:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    return removed
+
+
+def _is_fifo(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _has_reader(path: str) -> bool:
+    """Say whether opening to write finds a reader: fifo(7), ENXIO. In doubt there is one."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | _FLAGS))
+    except OSError as error:
+        return error.errno != errno.ENXIO
+    return True

@@ -6,8 +6,6 @@ leave an empty tmpfs without one; the source name that we mount it under tells i
 
 import errno
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, flock
@@ -18,16 +16,22 @@ from forge.core.units import MIB, show_bytes, show_mib
 from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ForgeError, ResizeRefused
 from forge.host.commands import CommandResult, run_command
 from forge.host.disk_marker import DiskMarker, new_token, read_marker, write_marker
-from forge.host.disk_usage import measure_tree
 from forge.host.mounts import Mount, mount_at
 from forge.host.processes_linux import users_of
 from forge.host.ramdisk import MARKER_NAME
+from forge.host.ramdisk_linux_directory import (
+    TreeMeter,
+    delete_aside,
+    delete_leftovers,
+    put_aside,
+    refuse_if_used,
+)
 
 MOUNT_DEADLINE_S = 10.0
-WALK_EVERY_S = 15.0
-"""A directory's size is measured by walking it, at most this often."""
 
 _CAP_SYS_ADMIN = 1 << 21  # capabilities(7)
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.ESTALE}
+"""What the kernel says of a disk that is not there, as opposed to one that we cannot read."""
 NOSWAP_CAVEAT = "its pages can be swapped out: this kernel has no `noswap` for tmpfs (6.4 has it)"
 SIZE_CAVEAT = "its size is kept by Forge between builds, not by the kernel"
 SWAP_CAVEAT = "its pages can be swapped out: that cannot be changed without root"
@@ -62,7 +66,7 @@ class LinuxRamDisk:
         self._shm = shm
         self._privileged = privileged
         self._noswap = noswap
-        self._walked: tuple[str, float, int, int] | None = None
+        self._meter = TreeMeter()
 
     def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
         """Return the kind that will be tried first when `kind` is wanted, and its default place."""
@@ -79,30 +83,24 @@ class LinuxRamDisk:
     def ensure(self, spec: DiskSpec) -> Disk:
         """Mount a tmpfs or make the directory; adopt what is ours already. See RamDisk.ensure."""
         with self._locked():
-            if spec.kind is not None:
-                return self._ensure_kind(spec.kind, spec)
-            first, default = self.place_of(None)
-            try:
-                return self._ensure_kind(first, spec)
-            except DiskTaken:
-                raise
-            except ForgeError as error:
-                if first is not DiskKind.TMPFS or spec.mount_point != default:
-                    raise
-                kind = DiskKind.SHM if self._shm_is_usable() else DiskKind.DIRECTORY
-                place = str(self._places[kind])
-                disk = self._ensure_kind(kind, DiskSpec(place, spec.size_mib, spec.inodes, kind))
-                return _with_caveat(disk, f"no tmpfs: {error.message}")
+            disk = self._ensure(spec)
+        if disk.kind is not DiskKind.TMPFS:
+            delete_leftovers(disk.mount_point)
+        return disk
 
     def identify(self, spec: DiskSpec) -> Disk | None:
         """Name our disk at the place of `spec`; one of another kind there is not the one meant."""
-        marker = read_marker(Path(spec.mount_point))
-        if marker is None or marker.kind is not (spec.kind or self.place_of(None)[0]):
-            return None
-        return self._disk_at(spec.mount_point, marker, adopted=True)
+        with self._locked():
+            marker = _find_marker(spec.mount_point)
+            if marker is None or marker.kind is not (spec.kind or self.place_of(None)[0]):
+                return None
+            return self._disk_at(spec.mount_point, marker, adopted=True)
 
     def measure(self, disk: Disk) -> DiskUsage:
-        """Read statvfs of a tmpfs, or walk a directory now and then."""
+        """Read statvfs of a tmpfs, or walk a directory now and then.
+
+        Raises OSError when the disk cannot be read now, which does not mean that it is gone.
+        """
         self._prove(disk)
         status = os.statvfs(disk.mount_point)
         block = status.f_frsize
@@ -115,41 +113,57 @@ class LinuxRamDisk:
                 used_files=status.f_files - status.f_ffree,
             )
         total = disk.size_mib * MIB
-        used, files = self._walk(disk.mount_point)
-        free = max(0, min(total - used, status.f_bavail * block))
-        return DiskUsage(total, used, free, 0, files)
+        size = self._meter.read(disk)
+        free = max(0, min(total - size.size_bytes, status.f_bavail * block))
+        return DiskUsage(total, size.size_bytes, free, 0, size.files)
 
     def resize(self, disk: Disk, size_mib: int) -> Disk:
         """Remount a tmpfs with another size, or keep another size of a directory."""
-        self._walked = None
-        used_bytes = self.measure(disk).used_bytes
-        if size_mib * MIB < used_bytes:
-            raise ResizeRefused(
-                f"{show_mib(size_mib)} is below the {show_bytes(used_bytes)} in use",
-                hint="`forge target list` shows what takes the room",
-            )
-        if disk.kind is DiskKind.TMPFS:
-            mount = mount_at(disk.mount_point)
-            keep = ["noswap"] if mount and "noswap" in mount.options else []
-            options = ",".join(["remount", f"size={size_mib}m", *keep])
-            result = _run(["mount", "-o", options, disk.mount_point])
-            if result.exit_code:
-                raise ResizeRefused(f"the kernel refuses {show_mib(size_mib)}: {result.text}")
-        marker = DiskMarker(disk.token, os.getuid(), disk.kind, size_mib)
-        write_marker(Path(disk.mount_point), marker)
-        return self._disk_at(disk.mount_point, marker, adopted=disk.adopted)
+        with self._locked():
+            self._meter.forget()
+            used_bytes = self.measure(disk).used_bytes
+            if size_mib * MIB < used_bytes:
+                raise ResizeRefused(
+                    f"{show_mib(size_mib)} is below the {show_bytes(used_bytes)} in use",
+                    hint="`forge target list` shows what takes the room",
+                )
+            if disk.kind is DiskKind.TMPFS:
+                _remount(disk.mount_point, size_mib)
+            marker = _marker_of(disk, size_mib)
+            write_marker(Path(disk.mount_point), marker)
+            return self._disk_at(disk.mount_point, marker, adopted=disk.adopted)
 
     def unmount(self, disk: Disk, *, force: bool = False) -> None:
         """Unmount a tmpfs, or delete what a directory holds; `force` unmounts lazily."""
+        aside = None
+        marker = _marker_of(disk, disk.size_mib)
         with self._locked():
             self._prove(disk)
             if disk.kind is DiskKind.TMPFS:
                 self._umount(disk.mount_point, force=force)
             else:
                 if not force:
-                    _refuse_if_used(disk.mount_point)
-                _delete_tree(disk.mount_point)
-            self._walked = None
+                    refuse_if_used(disk.mount_point)
+                aside = put_aside(disk.mount_point, marker)
+            self._meter.forget()
+        if aside:  # without the lock: nobody waits for a long deletion
+            delete_aside(aside, marker)
+
+    def _ensure(self, spec: DiskSpec) -> Disk:
+        if spec.kind is not None:
+            return self._ensure_kind(spec.kind, spec)
+        first, default = self.place_of(None)
+        try:
+            return self._ensure_kind(first, spec)
+        except DiskTaken:
+            raise
+        except ForgeError as error:
+            if first is not DiskKind.TMPFS or spec.mount_point != default:
+                raise
+            kind = DiskKind.SHM if self._shm_is_usable() else DiskKind.DIRECTORY
+            place = str(self._places[kind])
+            disk = self._ensure_kind(kind, DiskSpec(place, spec.size_mib, spec.inodes, kind))
+            return _with_caveat(disk, f"no tmpfs: {error.message}")
 
     def _umount(self, mount_point: str, *, force: bool) -> None:
         result = _run(["umount", *(["-l"] if force else []), mount_point])
@@ -230,9 +244,9 @@ class LinuxRamDisk:
             status = os.lstat(root)
         except OSError as error:
             raise DiskUnavailable(f"{root} cannot be made: {error.strerror}") from None
-        marker = read_marker(root)
         if status.st_uid != os.getuid() or not os.path.isdir(root) or os.path.islink(root):
             raise DiskTaken(f"{root} is not a directory of ours", hint="set disk.mount_point")
+        marker = _find_marker(str(root))
         if marker is None and os.listdir(root):
             raise DiskTaken(
                 f"{root} holds files that Forge did not put there", hint="set disk.mount_point"
@@ -270,24 +284,19 @@ class LinuxRamDisk:
         )
 
     def _prove(self, disk: Disk) -> None:
-        """Raise DiskUnavailable unless the disk at the mount point is this very one."""
+        """Raise DiskUnavailable unless the disk at the mount point is this very one.
+
+        OSError when that cannot be told: a full table of open files does not make a disk another.
+        """
         try:
             device_id = os.stat(disk.mount_point).st_dev
         except OSError as error:
-            reason = error.strerror or errno.errorcode.get(error.errno or 0, "gone")
-            raise DiskUnavailable(f"{disk.mount_point} is gone: {reason}") from None
-        marker = read_marker(Path(disk.mount_point))
-        if device_id != disk.device_id or marker is None or marker.token != disk.token:
+            if error.errno not in _GONE:
+                raise
+            raise DiskUnavailable(f"{disk.mount_point} is gone: {error.strerror}") from None
+        marker = _find_marker(disk.mount_point) if device_id == disk.device_id else None
+        if marker is None or marker.token != disk.token:
             raise DiskUnavailable(f"{disk.mount_point} is not the RAM disk any more")
-
-    def _walk(self, place: str) -> tuple[int, int]:
-        now = time.monotonic()
-        if self._walked and self._walked[0] == place and now - self._walked[1] < WALK_EVERY_S:
-            return self._walked[2:]
-        size = measure_tree(place)
-        used, files = (size.size_bytes, size.files) if size else (0, 0)
-        self._walked = (place, now, used, files)
-        return used, files
 
     def _shm_is_usable(self) -> bool:
         mount = mount_at(str(self._shm))
@@ -315,28 +324,38 @@ def _run(argv: list[str]) -> CommandResult:
         raise DiskUnavailable(f"`{argv[0]}` cannot be run: {error.strerror}") from None
 
 
-def _refuse_if_used(place: str) -> None:
-    users = [f"{name} (pid {pid})" for pid, name in users_of(place)]
-    if users:
-        raise _busy(place, ", ".join(users[:5]))
+def _remount(mount_point: str, size_mib: int) -> None:
+    mount = mount_at(mount_point)
+    keep = ["noswap"] if mount and "noswap" in mount.options else []
+    options = ",".join(["remount", f"size={size_mib}m", *keep])
+    result = _run(["mount", "-o", options, mount_point])
+    if result.exit_code:
+        raise ResizeRefused(f"the kernel refuses {show_mib(size_mib)}: {result.text}")
 
 
-def _busy(place: str, who: str) -> DiskBusy:
-    return DiskBusy(f"{place} is in use by {who}", hint="end it, or `forge disk unmount --force`")
+def _marker_of(disk: Disk, size_mib: int) -> DiskMarker:
+    return DiskMarker(disk.token, os.getuid(), disk.kind, size_mib)
 
 
-def _delete_tree(place: str) -> None:
-    """Delete all below `place`, the marker last, so that a half-done deletion stays ours."""
-    for name in os.listdir(place):
-        path = os.path.join(place, name)
-        if name == MARKER_NAME:
-            continue
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    os.unlink(os.path.join(place, MARKER_NAME))
-    os.rmdir(place)
+def _find_marker(place: str) -> DiskMarker | None:
+    """Return the marker, or None when there is none; OSError when it cannot be read."""
+    marker = read_marker(Path(place))
+    if marker:
+        return marker
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(os.path.join(place, MARKER_NAME), flags)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+    try:
+        os.read(descriptor, 1)  # EIO comes from here
+    except IsADirectoryError:
+        return None
+    finally:
+        os.close(descriptor)
+    return read_marker(Path(place))  # it can be read now, or it proves nothing
 
 
 def _with_caveat(disk: Disk, caveat: str) -> Disk:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 
 from forge.core.target_dirs import TargetDir
 
@@ -27,10 +28,12 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 
 
 class Store:
-    """The database. Text is stored as bytes round-tripped through surrogates by SQLite's TEXT."""
+    """The database. What cannot be written (a full disk) is lost, and `on_trouble` told once."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, on_trouble: Callable[[str], object] = lambda _why: None) -> None:
         self._path = path
+        self._on_trouble = on_trouble
+        self._in_trouble = False
         try:
             self._db = self._open()
         except sqlite3.DatabaseError:
@@ -68,7 +71,7 @@ class Store:
 
     def record(self, one: TargetDir) -> None:
         """Keep one target dir."""
-        self._db.execute(
+        self._write(
             "INSERT OR REPLACE INTO target_dirs VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 _escaped(one.path), _escaped(one.root), one.created_at, one.last_used_at,
@@ -78,7 +81,7 @@ class Store:
 
     def forget(self, path: str) -> None:
         """Forget a target dir that is gone."""
-        self._db.execute("DELETE FROM target_dirs WHERE path = ?", (_escaped(path),))
+        self._write("DELETE FROM target_dirs WHERE path = ?", (_escaped(path),))
 
     def next_build(self) -> int:
         """Return the number of the next build: none is used twice while the database lives."""
@@ -87,7 +90,16 @@ class Store:
 
     def keep_next_build(self, number: int) -> None:
         """Keep the number of the next build."""
-        self._db.execute("INSERT OR REPLACE INTO counters VALUES ('next_build', ?)", (number,))
+        self._write("INSERT OR REPLACE INTO counters VALUES ('next_build', ?)", (number,))
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        try:
+            self._db.execute(statement, values)
+            self._in_trouble = False
+        except sqlite3.Error as error:
+            if not self._in_trouble:
+                self._on_trouble(str(error))
+            self._in_trouble = True
 
 
 def _escaped(text: str | None) -> str | None:

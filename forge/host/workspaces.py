@@ -9,11 +9,12 @@ across CARGO_HOME. Manifests are parsed once for as long as they do not change.
 import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forge.core.cargo_args import expanded, parse
 from forge.core.workspace import Workspace
-from forge.host.cargo_config import read_cargo_config
+from forge.host.cargo_config import CargoConfigFiles
 from forge.host.toml_files import TomlFiles, upwards
 from forge.paths import home
 
@@ -28,28 +29,23 @@ class Workspaces:
     def __init__(self) -> None:
         self._files = TomlFiles()
 
-    def find(
-        self,
-        cwd: str,
-        directory: str | None,
-        manifest_path: str | None,
-        verb: str | None,
-        env: Mapping[str, str],
-    ) -> Workspace:
-        """Return where a command line stands.
-
-        `directory` is `-C`'s value, `manifest_path` the option's; both may be relative.
-        """
-        base = os.path.normpath(os.path.join(cwd, directory) if directory else cwd)
+    def find(self, cwd: str, argv: Sequence[str], env: Mapping[str, str]) -> Workspace:
+        """Return where a command line stands, given in `cwd` and with `env`."""
+        args = parse(argv)
+        base = os.path.normpath(os.path.join(cwd, args.directory) if args.directory else cwd)
         cargo_home = env.get("CARGO_HOME") or os.path.join(home(env), ".cargo")
-        config = read_cargo_config(self._files, base, cargo_home, verb)
+        files = CargoConfigFiles(self._files, base, cargo_home)
+        whole = expanded(args.argv, files.aliases())
+        if whole != args.argv:
+            args = parse(whole)
+        config = files.config(args.configs)
+        changed = None if whole == tuple(argv) else whole
         try:
-            manifest = self._manifest(base, manifest_path)
+            manifest = self._manifest(base, args.manifest_path)
         except _Outside as reason:
-            return Workspace(None, config, str(reason))
-        return Workspace(
-            canonical(os.path.dirname(self._root_manifest(manifest, cargo_home))), config
-        )
+            return Workspace(None, changed, base, config, str(reason))
+        root = canonical(os.path.dirname(self._root_manifest(manifest, cargo_home)))
+        return Workspace(root, changed, base, config)
 
     def _manifest(self, base: str, manifest_path: str | None) -> str:
         if manifest_path:

@@ -29,6 +29,7 @@ class Driver:
         self.now_s = 1000.0
         self.done: list[actions.Action] = []
         self.sent: list[tuple[int, dict[str, Any]]] = []
+        self.answers_jobservers = True
         if looked:
             self.find_no_disk()
 
@@ -44,6 +45,10 @@ class Driver:
         self.sent += [
             (one.conn, dict(one.message)) for one in asked if isinstance(one, actions.Send)
         ]
+        if self.answers_jobservers:
+            for one in asked:
+                if isinstance(one, actions.MakeJobserver):
+                    self.post(events.JobserverMade(one.build, one.path))
         return asked
 
     def receive(self, conn: int, message: messages.Message) -> list[actions.Action]:

@@ -12,6 +12,7 @@ from forge.core.workspace import CargoConfig, Workspace
 from tests.core.driver import Driver, settings
 
 SHIM = Shim("k1", "/cache/gates/gate/rustc-gate", "/cache/gates/linkers")
+BY_OPTION = f'build.rustc-wrapper="{SHIM.rustc_gate}"'
 ENDED: dict[str, Any] = {"exit": 0, "wall_s": 2.0, "user_s": 1.0, "system_s": 0.5, "peak_kib": 4096}
 
 
@@ -27,13 +28,18 @@ def begin(driver, conn, *argv, **fields):
     driver.make_target_dirs()
 
 
+def is_gated(go):
+    return BY_OPTION in go["argv"] or go["env"].get("RUSTC_WRAPPER") == SHIM.rustc_gate
+
+
 def test_the_first_build_waits_for_the_shim_and_says_so(driver):
     begin(driver, 1, "build", env={"PATH": "/home/u/.cargo/bin"})
     assert driver.asked(actions.EnsureShim) == [actions.EnsureShim("/home/u/.cargo/bin")]
     assert driver.reply(1, "wait")["reason"] == "the shim is being compiled, once"
     driver.post(events.ShimReady(SHIM))
+    assert BY_OPTION in driver.reply(1, "go")["argv"]
     env = driver.reply(1, "go")["env"]
-    assert env["RUSTC_WRAPPER"] == SHIM.rustc_gate
+    assert "RUSTC_WRAPPER" not in env, "what `cargo run` starts must not inherit it"
     assert env["FORGE_LINKER_DIR"] == SHIM.linker_dir
     assert env["FORGE_SOCKET"] == "/state/forged.sock"
 
@@ -44,7 +50,7 @@ def test_without_a_shim_builds_run_without_gates_and_it_is_said_once(driver):
     begin(driver, 2, root="/src/other")
     assert driver.reply(1, "go")["notes"] == ["builds run without gates: there is no rustc"]
     assert driver.reply(2, "go")["notes"] == []
-    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+    assert not is_gated(driver.reply(1, "go"))
     assert len(driver.asked(actions.EnsureShim)) == 1
     driver.now_s += RETRY_S
     begin(driver, 3, root="/src/third")
@@ -55,7 +61,7 @@ def test_a_shim_that_takes_too_long_holds_up_no_build(driver):
     begin(driver, 1)
     driver.now_s += SHIM_PATIENCE_S
     driver.post(events.Tick())
-    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+    assert not is_gated(driver.reply(1, "go"))
 
 
 def test_a_shim_that_was_ready_stays_in_use_when_a_later_look_fails(driver):
@@ -63,35 +69,53 @@ def test_a_shim_that_was_ready_stays_in_use_when_a_later_look_fails(driver):
     driver.post(events.ShimReady(SHIM))
     driver.post(events.ShimMissing("the disk is full"))
     begin(driver, 2, root="/src/other")
-    assert driver.reply(2, "go")["env"]["RUSTC_WRAPPER"] == SHIM.rustc_gate
+    assert is_gated(driver.reply(2, "go"))
 
 
 @pytest.mark.parametrize("argv", [["metadata"], ["clean"], ["miri", "test"]])
 def test_what_compiles_nothing_or_may_not_be_wrapped_gets_no_gates(driver, argv):
     driver.post(events.ShimReady(SHIM))
     begin(driver, 1, *argv)
-    assert "RUSTC_WRAPPER" not in driver.reply(1, "go")["env"]
+    assert not is_gated(driver.reply(1, "go"))
 
 
 @pytest.mark.parametrize(
-    ("env", "config", "chained"),
+    ("env", "config", "chained", "by_option"),
     [
-        ({}, None, None),
-        ({"RUSTC_WRAPPER": "sccache"}, "kache", "sccache"),
-        ({"RUSTC_WRAPPER": ""}, "kache", None),  # an empty one switches the configured one off
-        ({"CARGO_BUILD_RUSTC_WRAPPER": "sccache"}, None, "sccache"),
-        ({}, "/w/bin/kache", "/w/bin/kache"),
-        ({"RUSTC_WRAPPER": SHIM.rustc_gate}, None, None),
-        ({"RUSTC_WRAPPER": SHIM.rustc_gate, "FORGE_RUSTC_WRAPPER": "sccache"}, None, "sccache"),
+        ({}, None, None, True),
+        ({}, "/w/bin/kache", "/w/bin/kache", True),
+        ({"RUSTC_WRAPPER": "sccache"}, "kache", "sccache", False),
+        ({"RUSTC_WRAPPER": "./w.sh"}, None, "/src/app/m/./w.sh", False),
+        ({"RUSTC_WRAPPER": ""}, "kache", None, False),  # an empty one switches the other off
+        ({"CARGO_BUILD_RUSTC_WRAPPER": "sccache"}, None, "sccache", False),
+        ({"RUSTC_WRAPPER": SHIM.rustc_gate}, None, None, False),
+        ({"RUSTC_WRAPPER": SHIM.rustc_gate}, "kache", "kache", False),
+        ({"RUSTC_WRAPPER": SHIM.rustc_gate, "FORGE_RUSTC_WRAPPER": "sc"}, None, "sc", False),
     ],
 )
-def test_the_users_own_wrapper_is_chained_behind_the_gate(driver, env, config, chained):
+def test_the_users_own_wrapper_is_chained_behind_the_gate(driver, env, config, chained, by_option):
     driver.post(events.ShimReady(SHIM))
-    workspace = Workspace("/src/app", CargoConfig(rustc_wrapper=config))
+    workspace = Workspace("/src/app", config=CargoConfig(rustc_wrapper=config), base="/src/app/m")
     begin(driver, 1, env=env, workspace=workspace)
-    given = driver.reply(1, "go")["env"]
-    assert given.get("FORGE_RUSTC_WRAPPER") == chained
-    assert given["RUSTC_WRAPPER"] == SHIM.rustc_gate
+    go = driver.reply(1, "go")
+    assert go["env"].get("FORGE_RUSTC_WRAPPER") == chained
+    assert (BY_OPTION in go["argv"]) is by_option
+    assert is_gated(go)
+
+
+def test_an_external_subcommand_gets_its_gates_by_a_variable(driver):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, "nextest", "run")
+    assert driver.reply(1, "go")["env"]["RUSTC_WRAPPER"] == SHIM.rustc_gate
+
+
+def test_a_build_inside_a_build_loses_its_j_to_the_outer_jobserver_without_a_warning(driver):
+    driver.post(events.ShimReady(SHIM))
+    ours = {"CARGO_MAKEFLAGS": "-j --jobserver-fds=5,6 --jobserver-auth=5,6"}
+    begin(driver, 1, "build", "-j2", env=ours, parent="b7")
+    go = driver.reply(1, "go")
+    assert "-j2" not in go["argv"]
+    assert go["jobserver"] is None
 
 
 @pytest.mark.parametrize(
@@ -109,6 +133,12 @@ def test_the_users_own_wrapper_is_chained_behind_the_gate(driver, env, config, c
         ("build -j 0", "build -j 0", None),  # cargo refuses it, in its own words
         ("build -j x", "build -j x", None),
         ("build -j", "build -j", None),
+        ("build -rj4", "build -r", 4),
+        ("build -vj 4 -p x", "build -v -p x", 4),
+        ("run prog -j4", "run prog -j4", None),  # the program's
+        ("run -j2 -p x prog -j4", "run -p x prog -j4", 2),
+        ("run --bin -j4", "run --bin -j4", None),  # cargo takes it for the name
+        ("xtask dist -j8", "xtask dist -j8", None),
         ("nextest run -j 4", "nextest run -j 4", None),  # counts tests, not jobs
         ("clippy -j 4", "clippy", 4),
         ("install -j2 ripgrep", "install ripgrep", 2),
@@ -116,7 +146,7 @@ def test_the_users_own_wrapper_is_chained_behind_the_gate(driver, env, config, c
 )
 def test_the_users_j_is_taken_out_and_becomes_the_cap(argv, rest, cap):
     args = parse(argv.split())
-    assert take_jobs(args, args.verb, 8) == (tuple(rest.split()), cap)
+    assert take_jobs(args, 8) == (tuple(rest.split()), cap)
 
 
 @pytest.mark.parametrize(
@@ -134,15 +164,13 @@ def test_each_build_has_a_jobserver_with_as_many_tokens_as_it_may_use(
     driver, argv, env, jobs, tokens
 ):
     driver.post(events.ShimReady(SHIM))
-    workspace = Workspace("/src/app", CargoConfig(jobs=jobs))
+    workspace = Workspace("/src/app", config=CargoConfig(jobs=jobs))
     begin(driver, 1, *argv, env=env, workspace=workspace)
     path = "/state/jobs/b1.jobs"
     assert driver.asked(actions.MakeJobserver) == [actions.MakeJobserver("b1", path, tokens)]
     go = driver.reply(1, "go")
     assert go["jobserver"] == {"path": path}
     assert not any(word.startswith("-j") for word in go["argv"])
-    kinds = [type(one) for one in driver.done]
-    assert kinds.index(actions.MakeJobserver) < len(kinds) - 1, "before cargo is told of it"
     driver.receive(1, messages.Started(pid=101))
     driver.receive(1, messages.Ended(exit=0))
     assert driver.asked(actions.RemoveJobserver) == [actions.RemoveJobserver("b1")]
@@ -226,5 +254,46 @@ def test_an_adopted_build_keeps_its_jobserver_if_it_is_one_of_ours(driver, path,
         pid=100, build="b41", cargo_pid=101, cwd="/", argv=["build"], jobserver=path
     )
     driver.receive(1, adopt)
-    asked = driver.asked(actions.MakeJobserver)
-    assert asked == ([actions.MakeJobserver("b41", path, 0)] if opened else [])
+    asked = driver.asked(actions.AdoptJobserver)
+    assert asked == ([actions.AdoptJobserver("b41", path)] if opened else [])
+
+
+def test_a_build_whose_jobserver_cannot_be_made_starts_without_one(driver):
+    driver.answers_jobservers = False
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1)
+    assert not [m for _, m in driver.sent if m["type"] == "go"], "not before it is there"
+    driver.post(events.JobserverMade("b1", None))
+    go = driver.reply(1, "go")
+    assert go["jobserver"] is None
+    assert go["target_dir"]
+
+
+def test_a_jobserver_that_comes_after_its_build_is_gone_is_removed(driver):
+    driver.answers_jobservers = False
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1)
+    driver.post(events.Closed(1))
+    driver.post(events.JobserverMade("b1", "/state/jobs/b1.jobs"))
+    assert driver.asked(actions.RemoveJobserver) == [actions.RemoveJobserver("b1")]
+
+
+def test_after_one_build_has_lost_patience_with_the_shim_others_do_not_wait(driver):
+    begin(driver, 1)
+    driver.now_s += SHIM_PATIENCE_S
+    driver.post(events.Tick())
+    assert "the shim was not there within 30 s" in driver.reply(1, "go")["notes"][0]
+    begin(driver, 2, root="/src/other")
+    assert not is_gated(driver.reply(2, "go"))
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 3, root="/src/third")
+    assert is_gated(driver.reply(3, "go"))
+
+
+def test_a_registry_token_on_the_command_line_is_neither_logged_nor_shown(driver):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, "publish", "--token", "s3cret", "--token=s3cret")
+    driver.receive(9, messages.Status())
+    shown = [driver.reply(9, "status"), *driver.asked(actions.Log)]
+    assert "s3cret" not in repr(shown)
+    assert "s3cret" in driver.reply(1, "go")["argv"]

@@ -133,7 +133,7 @@ def test_builds_on_a_disk_that_vanishes_are_told(driver):
         (["build", "--target-dir=/x"], {}, Workspace("/src/app")),
         (["build"], {"CARGO_TARGET_DIR": "/x"}, Workspace("/src/app")),
         (["build"], {"CARGO_BUILD_TARGET_DIR": "/x"}, Workspace("/src/app")),
-        (["build", "--config", "build.target-dir='/x'"], {}, Workspace("/src/app")),
+        (["build"], {}, Workspace("/src/app", config=CargoConfig("/x", target_dir_by_option=True))),
         (["install", "--path", "."], {}, Workspace("/src/app")),
         (["build"], {}, Workspace(None, outside="nothing here")),
     ],
@@ -146,7 +146,7 @@ def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, worksp
 
 
 def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver):
-    workspace = Workspace("/src/app", CargoConfig("out", "/src/app/.cargo/config.toml"))
+    workspace = Workspace("/src/app", config=CargoConfig("out", "/src/app/.cargo/config.toml"))
     driver.run(1, workspace=workspace)
     driver.run(2, workspace=workspace)
     assert "gives way to the RAM disk" in driver.reply(1, "go")["notes"][0]
@@ -157,16 +157,16 @@ def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver)
 def test_a_target_dir_from_a_cargo_config_can_be_kept():
     driver = Driver(settings(override_config_target_dir=False))
     driver.begin(
-        1, workspace=Workspace("/src/app", CargoConfig("out", "/src/app/.cargo/config.toml"))
+        1, workspace=Workspace("/src/app", config=CargoConfig("out", "/src/app/.cargo/config.toml"))
     )
     assert driver.reply(1, "go")["target_dir"] is None
     assert driver.reply(1, "go")["notes"] == []
 
 
 def test_an_external_subcommand_is_redirected_by_variables_that_a_nested_build_recognises(driver):
-    driver.run(1, "nextest", "run")
+    driver.run(1, "hack", "check")
     go = driver.reply(1, "go")
-    assert go["argv"] == ["nextest", "run"]
+    assert go["argv"] == ["hack", "check"]
     inherited = {name: go["env"][name] for name in ("CARGO_TARGET_DIR", "FORGE_TARGET_DIR")}
     assert inherited == {"CARGO_TARGET_DIR": PATH, "FORGE_TARGET_DIR": PATH}
     driver.run(2, "build", root="/src/other", env=inherited)
@@ -347,17 +347,19 @@ def test_target_dirs_are_measured_when_their_build_ends_and_forgotten_when_gone(
 
 
 def test_the_disk_is_measured_each_second_while_builds_run_and_seldom_when_idle(driver):
+    def measured_in(ticks):
+        driver.done = []
+        for _ in range(ticks):
+            driver.now_s += 0.5
+            driver.post(events.Tick())
+            driver.post(events.DiskMeasured(EMPTY))
+        return len(driver.asked(actions.MeasureDisk))
+
     driver.run(1)
-    for _ in range(8):
-        driver.now_s += 0.5
-        driver.post(events.Tick())
-    assert len(driver.asked(actions.MeasureDisk)) == 4
+    assert measured_in(8) == 4
     driver.receive(1, messages.Ended(exit=0))
-    driver.done = []
-    for _ in range(40):
-        driver.now_s += 0.5
-        driver.post(events.Tick())
-    assert len(driver.asked(actions.MeasureDisk)) == 2
+    driver.post(events.DiskMeasured(EMPTY))
+    assert measured_in(40) == 2
 
 
 def test_a_question_is_answered_without_a_build(driver):
@@ -417,3 +419,45 @@ def test_a_look_at_the_disk_does_not_forget_what_a_build_has_just_used(driver):
     driver.run(1)
     driver.post(events.TargetDirsFound((TargetDir(PATH, None, 1.0, 1.0),)))
     assert driver.state.target_dirs[PATH].root == "/src/app"
+
+
+def test_an_alias_is_handed_to_cargo_expanded_so_that_options_find_their_place(driver):
+    whole = ("run", "-q", "-p", "m", "--", "dist", "-j8")
+    driver.run(1, "xtask", "dist", "-j8", workspace=Workspace("/src/app", argv=whole))
+    assert driver.reply(1, "go")["argv"][2:] == list(whole)
+    assert driver.reply(1, "go")["target_dir"] == PATH
+
+
+def test_after_one_build_has_lost_patience_with_the_disk_others_do_not_wait(driver):
+    driver.begin(1)
+    driver.now_s += DISK_PATIENCE_S
+    driver.post(events.Tick())
+    driver.begin(2)
+    assert driver.reply(2, "go")["target_dir"] is None
+    driver.mount()
+    driver.run(3)
+    assert driver.reply(3, "go")["target_dir"] == PATH
+
+
+def test_whatever_a_build_waits_for_its_launcher_hears_of_it_each_second(driver):
+    driver.receive(1, messages.Begin(pid=1, cwd="/", argv=["build"], env={}))
+    driver.now_s += 1
+    driver.post(events.Tick())
+    assert driver.reply(1, "wait")["reason"] == "the workspace is being found"
+    driver.post(events.Resolved(1, Workspace("/src/app")))
+    driver.mount()
+    driver.now_s += 1
+    driver.post(events.Tick())
+    assert driver.reply(1, "wait")["reason"] == "the target dir is being made"
+
+
+def test_one_measurement_of_the_disk_is_under_way_at_a_time(driver):
+    driver.run(1)
+    for _ in range(20):
+        driver.now_s += 1
+        driver.post(events.Tick())
+    assert len(driver.asked(actions.MeasureDisk)) == 1
+    driver.post(events.DiskMeasured(EMPTY))
+    driver.now_s += 1
+    driver.post(events.Tick())
+    assert len(driver.asked(actions.MeasureDisk)) == 2

@@ -113,6 +113,16 @@ class TestStore:
         store.close()
         assert len(list(tmp_path.glob("db.broken-*"))) == 1
 
+    def test_one_that_cannot_be_written_is_said_once_and_harms_nobody(self, tmp_path):
+        said = []
+        store = Store(str(tmp_path / "db"), said.append)
+        store._db.execute("PRAGMA query_only = ON")  # as a full disk would: every write fails
+        store.keep_next_build(5)
+        store.record(TargetDir("/mnt/x", None, 1.0, 2.0))
+        assert len(said) == 1
+        assert store.next_build() == 1
+        store.close()
+
     def test_a_database_of_a_newer_forge_is_not_touched(self, tmp_path):
         db = sqlite3.connect(tmp_path / "db")
         db.execute("PRAGMA user_version = 99")

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from forge.host.fifo import Jobservers
+from forge.host.fifo import Jobservers, sweep
 
 
 @pytest.fixture
@@ -28,9 +28,66 @@ def test_one_that_is_there_is_opened_with_the_tokens_that_it_has(tmp_path, jobse
     cargo = os.open(path, os.O_RDWR)
     os.read(cargo, 1)
     jobservers.close()  # the daemon dies; cargo has it open
-    jobservers.make("b1", path, 3)
+    jobservers.adopt("b1", path)
     assert jobservers.tokens("b1") == 2
     os.close(cargo)
+
+
+def test_the_fifo_of_an_earlier_build_is_never_a_new_builds(tmp_path, jobservers):
+    path = str(tmp_path / "b1.jobs")
+    jobservers.make("b1", path, 5)
+    earlier = os.open(path, os.O_RDWR)
+    jobservers.close()
+    jobservers.make("b1", path, 2)
+    assert jobservers.tokens("b1") == 2
+    os.read(earlier, 5)
+    assert jobservers.tokens("b1") == 2, "the earlier build takes from its own"
+    os.close(earlier)
+
+
+def test_making_and_adopting_again_let_go_of_what_was_open(tmp_path, jobservers):
+    path = str(tmp_path / "b1.jobs")
+    jobservers.make("b1", path, 1)
+    before = len(os.listdir("/dev/fd"))
+    jobservers.adopt("b1", path)
+    assert jobservers.tokens("b1") == 1
+    jobservers.make("b1", path, 1)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_only_a_fifo_that_is_there_is_adopted(tmp_path, jobservers):
+    with pytest.raises(FileNotFoundError):
+        jobservers.adopt("b1", str(tmp_path / "none.jobs"))
+    (tmp_path / "file.jobs").write_text("+++")
+    with pytest.raises(OSError, match="not a FIFO"):
+        jobservers.adopt("b1", str(tmp_path / "file.jobs"))
+    os.mkfifo(tmp_path / "real.jobs")
+    (tmp_path / "link.jobs").symlink_to("real.jobs")
+    with pytest.raises(OSError, match="symbolic links"):
+        jobservers.adopt("b1", str(tmp_path / "link.jobs"))
+    with pytest.raises(KeyError):
+        jobservers.tokens("b1")
+
+
+def test_more_tokens_than_a_fifo_holds_leave_none_behind(tmp_path, jobservers):
+    path = tmp_path / "b1.jobs"
+    with pytest.raises(OSError, match="cannot hold"):
+        jobservers.make("b1", str(path), 1 << 21)
+    assert not path.exists()
+
+
+def test_sweeping_removes_the_fifos_that_nobody_has_open_and_nothing_else(tmp_path):
+    for name in ("dead.jobs", "cargo.jobs"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("dead.jobs")
+    cargo = os.open(tmp_path / "cargo.jobs", os.O_RDWR)
+    os.write(cargo, b"++")
+    assert sweep(str(tmp_path)) == [str(tmp_path / "dead.jobs")]
+    assert sorted(os.listdir(tmp_path)) == ["cargo.jobs", "file", "link"]
+    assert os.read(cargo, 9) == b"++"
+    os.close(cargo)
+    assert sweep(str(tmp_path / "none")) == []
 
 
 def test_removing_leaves_those_who_have_it_open_alone(tmp_path, jobservers):

@@ -20,9 +20,13 @@ def write(root, files):
             (path.parent / "src/lib.rs").write_text("")
 
 
+def with_manifest(path):
+    return ["build", *(["--manifest-path", path] if path else [])]
+
+
 def root_of(path, **more):
     env = {"HOME": "/nonexistent"}
-    return Workspaces().find(str(path), None, more.get("manifest"), None, env).root
+    return Workspaces().find(str(path), with_manifest(more.get("manifest")), env).root
 
 
 TREES = [
@@ -96,7 +100,7 @@ def test_a_linked_checkout_is_the_same_workspace(tmp_path):
 def test_a_manifest_path_and_a_directory_are_followed(tmp_path):
     write(tmp_path, {"a/Cargo.toml": PACKAGE})
     assert root_of(tmp_path, manifest="a/Cargo.toml") == str(tmp_path / "a")
-    found = Workspaces().find(str(tmp_path), "a", None, None, {"HOME": "/nonexistent"})
+    found = Workspaces().find(str(tmp_path), ["-C", "a", "build"], {"HOME": "/nonexistent"})
     assert found.root == str(tmp_path / "a")
 
 
@@ -107,7 +111,7 @@ def test_a_manifest_path_and_a_directory_are_followed(tmp_path):
 def test_outside_a_workspace_the_reason_is_said(tmp_path, manifest, why):
     (tmp_path / "x.rs").write_text("fn main() {}")
     env = {"HOME": "/nonexistent"}
-    found = Workspaces().find(str(tmp_path), None, manifest, None, env)
+    found = Workspaces().find(str(tmp_path), with_manifest(manifest), env)
     assert found.root is None
     assert why in found.outside
 
@@ -129,20 +133,52 @@ def test_target_dir_and_alias_come_from_the_nearest_cargo_config(tmp_path):
     )
     env = {"HOME": str(tmp_path / "home")}
     finder = Workspaces()
-    found = finder.find(str(tmp_path), None, None, "b2", env)
-    assert (found.config.target_dir, found.config.alias_of) == ("near", "build")
+    found = finder.find(str(tmp_path), ["b2", "--release"], env)
+    assert (found.config.target_dir, found.argv) == ("near", ("build", "-q", "--release"))
     assert found.config.target_dir_file == str(tmp_path / ".cargo/config.toml")
-    assert finder.find(str(tmp_path), None, None, "nt", env).config.alias_of == "nextest"
-    assert finder.find(str(tmp_path), None, None, "build", env).config.alias_of is None
+    assert not found.config.target_dir_by_option
+    assert finder.find(str(tmp_path), ["nt", "-j2"], env).argv == ("nextest", "run", "-j2")
+    assert finder.find(str(tmp_path), ["build"], env).argv is None
+
+
+@pytest.mark.parametrize(
+    ("option", "target_dir", "wrapper"),
+    [
+        ("build.target-dir='x'", "x", None),
+        ("build = { target-dir = 'x', rustc-wrapper = './w' }", "x", "{}/./w"),
+        ("build.rustc-wrapper='sccache'", None, "sccache"),
+        ("extra.toml", "from a file", None),
+        ("[broken", None, None),
+    ],
+)
+def test_config_options_are_the_users_word(tmp_path, option, target_dir, wrapper):
+    write(tmp_path, {"Cargo.toml": PACKAGE, "extra.toml": "[build]\ntarget-dir = 'from a file'\n"})
+    env = {"HOME": "/nonexistent"}
+    found = Workspaces().find(str(tmp_path), ["--config", option, "build"], env).config
+    assert (found.target_dir, found.target_dir_by_option) == (target_dir, target_dir is not None)
+    assert found.rustc_wrapper == (wrapper and wrapper.format(tmp_path))
+
+
+def test_an_alias_with_a_manifest_of_its_own_is_about_that_one(tmp_path):
+    write(
+        tmp_path,
+        {
+            "Cargo.toml": '[workspace]\nexclude = ["xt"]\n',
+            "xt/Cargo.toml": PACKAGE,
+            ".cargo/config.toml": '[alias]\nxt = "run --manifest-path xt/Cargo.toml --"\n',
+        },
+    )
+    found = Workspaces().find(str(tmp_path), ["xt", "dist"], {"HOME": "/nonexistent"})
+    assert found.root == str(tmp_path / "xt")
 
 
 def test_a_changed_file_is_read_again(tmp_path):
     write(tmp_path, {"Cargo.toml": "[workspace]\n", "m/Cargo.toml": PACKAGE})
     finder = Workspaces()
     env = {"HOME": "/nonexistent"}
-    assert finder.find(str(tmp_path / "m"), None, None, None, env).root == str(tmp_path)
+    assert finder.find(str(tmp_path / "m"), ["build"], env).root == str(tmp_path)
     (tmp_path / "Cargo.toml").write_text('[workspace]\nexclude = ["m"]\n')
-    assert finder.find(str(tmp_path / "m"), None, None, None, env).root == str(tmp_path / "m")
+    assert finder.find(str(tmp_path / "m"), ["build"], env).root == str(tmp_path / "m")
 
 
 def test_names_that_are_not_utf8_are_found(tmp_path):

@@ -240,6 +240,12 @@ def test_a_workspace_wrapper_keeps_its_place(project, tmp_path):
     assert sorted(project.units()) == sorted(UNITS)
 
 
+def test_a_gate_without_a_command_runs_the_wrapper_all_the_same(project, tmp_path):
+    wrapper = program(tmp_path / "sc", '#!/bin/sh\nexit "4$#"\n')
+    env = {**project.plain_env, **project.gates, "FORGE_RUSTC_WRAPPER": str(wrapper)}
+    assert subprocess.run([built_shim().rustc_gate], env=env, timeout=20).returncode == 40
+
+
 def test_a_cargo_inside_a_build_does_not_chain_the_gate_to_itself(project):
     project.daemon.start()
     project.built(FORGE_RUSTC_WRAPPER=str(built_shim().rustc_gate))
@@ -481,6 +487,47 @@ def test_molds_memory_is_seen(project):
     assert {link["linker_kind"] for link in project.links()} == {"mold"}
     # The parent that leaves early has a few MiB; the link of a binary maps all of std.
     assert max(end["peak_kib"] for end in project.daemon.messages("link_ended")) > 30_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mold is Linux's")
+@pytest.mark.parametrize(
+    ("name", "argv", "kind", "added"),
+    [
+        ("mold", [], "mold", ["--no-fork"]),
+        ("mold-wrapper", [], "other", []),  # who knows what it makes of the option
+        ("cc", ["-fuse-ld=mold"], "mold", ["-Wl,--no-fork"]),
+        ("cc", ["-fuse-ld=my-mold"], "other", []),
+        ("ld", ["-fuse-ld=mold"], "ld", []),
+    ],
+)
+def test_only_mold_is_told_not_to_fork(project, tmp_path, name, argv, kind, added):
+    project.daemon.start()
+    real = program(tmp_path / "real" / name, f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/got\n')
+    command, env = gated_link(project, tmp_path, "")
+    env["FORGE_LINKER"] = str(real)
+    assert subprocess.run([*command, *argv], env=env, timeout=20).returncode == 0
+    assert (tmp_path / "got").read_text().splitlines()[2:] == [*argv, *added]
+    assert project.daemon.wait_for("link")["linker_kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("options", "gated"),
+    [
+        (["-Clinker-flavor=gcc"], True),
+        (["-Clinker-flavor=ld"], False),  # rustc would run ld, not cc
+        (["-Clinker-flavor=ld", "-Clinker=/x/my-ld"], True),
+        (["--target", "hexagon-unknown-linux-musl"], False),
+    ],
+)
+def test_a_link_of_which_the_linker_is_not_known_is_left_alone(project, tmp_path, options, gated):
+    fake = program(tmp_path / "rustc", f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/got\n')
+    argv = ["--crate-name", "x", "--crate-type", "bin", "--emit=link", *options]
+    env = {**project.plain_env, **project.gates}
+    assert subprocess.run([built_shim().rustc_gate, fake, *argv], env=env).returncode == 0
+    added = (tmp_path / "got").read_text().splitlines()[len(argv) :]
+    assert [word.startswith(f"-Clinker={project.home}/linkers/") for word in added] == [
+        True
+    ] * gated
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="rust-lld as ld is Linux's")

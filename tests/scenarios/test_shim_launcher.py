@@ -114,10 +114,46 @@ def test_a_build_inside_a_build_names_its_parent(machine):
     assert machine.daemon.wait_for("begin")["parent"] == "41"
 
 
-def test_notes_are_silent_when_asked(machine):
+@pytest.mark.parametrize(
+    ("quiet", "said"),
+    [("1", False), ("yes", False), ("0", True), ("", True)],  # on: anything but nothing and 0
+)
+def test_notes_are_silent_when_asked(machine, quiet, said):
     machine.daemon.start()
-    machine.daemon.script["begin"] = lambda begin: [go(begin, notes=["hello"])]
-    assert machine.run("build", env={"FORGE_QUIET": "1"}).stderr == b""
+    say = {"type": "say", "line": "line"}
+    machine.daemon.script["begin"] = lambda begin: [say, go(begin, notes=["hello"])]
+    stderr = machine.run("build", env={"FORGE_QUIET": quiet}).stderr
+    assert stderr == (b"forge: line\nforge: hello\n" if said else b"")
+
+
+def test_a_missing_daemon_is_not_worth_a_word_when_asked_to_be_quiet(machine):
+    result = machine.run("build", env={"FORGE_QUIET": "1"})
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert machine.seen[0]["argv"] == ["build"]
+
+
+def test_a_cargo_that_cannot_run_is_told_even_when_asked_to_be_quiet(machine):
+    program(machine.cargo, "#!/nonexistent/interpreter\n")
+    result = machine.run("build", env={"FORGE_QUIET": "1"})
+    assert result.returncode == 127
+    assert result.stderr.startswith(b"forge: cannot run ")
+
+
+def test_what_the_daemon_says_before_go_is_printed(machine):
+    machine.daemon.start()
+    says = [{"type": "say", "line": "the disk \x1b[2Jis full"}, {"type": "say", "line": 7}]
+    machine.daemon.script["begin"] = lambda begin: [*says, 0.1, go(begin)]
+    assert machine.run("build").stderr == b"forge: the disk ?[2Jis full\n"
+    assert len(machine.daemon.messages("started")) == 1
+
+
+@pytest.mark.parametrize(
+    "argv", [["run", "prog", "--help"], ["xtask", "--help"], ["build", "--", "--help"]]
+)
+def test_help_that_is_not_cargos_is_a_build(machine, argv):
+    machine.daemon.start()
+    assert machine.run(*argv).returncode == 0
+    assert machine.daemon.wait_for("begin")["argv"] == argv
 
 
 @pytest.mark.parametrize("argv", [[], ["--version"], ["fmt"], ["+nightly", "tree"], ["b", "-h"]])
@@ -213,6 +249,7 @@ def test_a_closed_stream_stays_closed_for_cargo(machine, stream):
 # --- failing open ----------------------------------------------------------------------------
 
 ALONE = b"; cargo runs without Forge\n"
+UNFOLLOWABLE = b"the daemon's answer is no `go` that can be followed"
 
 
 def assert_alone(machine, result, missing):
@@ -237,8 +274,12 @@ def test_a_socket_that_nobody_listens_on_is_no_daemon(machine):
     [
         ([5.0], b"the daemon does not answer"),
         ([b"nonsense\n"], b"the daemon's answer makes no sense"),
-        ([b'{"type":"go"}\n'], b"the daemon's answer makes no sense"),  # without its fields
-        ([b'{"type":"go","build":1,"argv":[]}\n'], b"the daemon's answer makes no sense"),
+        ([b'{"type":"go"}\n'], UNFOLLOWABLE),  # without its fields
+        ([b'{"type":"go","build":1,"argv":[]}\n'], UNFOLLOWABLE),
+        ([b'{"type":"go","build":"1","argv":["a\\u0000b"]}\n'], UNFOLLOWABLE),
+        ([b'{"type":"go","build":"1","argv":[],"env":{"A":1}}\n'], UNFOLLOWABLE),
+        ([b'{"type":"go","build":"1","argv":[],"target_dir":1}\n'], UNFOLLOWABLE),
+        ([b'{"type":"go","build":"1","argv":[],"jobserver":"/f"}\n'], UNFOLLOWABLE),
         ([b'{"type":"go","bui', 5.0], b"the daemon does not answer"),  # half a line
         (
             [{"type": "error", "slug": "protocol-mismatch", "message": "version \x1b 1"}],
@@ -294,13 +335,24 @@ def test_a_stopped_daemon_with_a_full_queue_is_done_without(machine):
             one.close()
 
 
-def test_a_jobserver_that_is_not_there_is_done_without(machine):
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("/nonexistent/tokens", b"No such file or directory"), ("/dev/null", b"not a FIFO")],
+)
+def test_a_jobserver_that_is_not_there_costs_the_tokens_and_nothing_else(machine, path, why):
     machine.daemon.start()
     machine.daemon.script["begin"] = lambda begin: [
-        go(begin, argv=["changed"], jobserver={"path": "/nonexistent/tokens"})
+        go(begin, argv=["changed"], env={"GATES": "yes"}, jobserver={"path": path})
     ]
-    assert_alone(machine, machine.run("build"), b"its job tokens are out of reach: ")
-    assert "CARGO_MAKEFLAGS" not in machine.seen[0]["env"]
+    result = machine.run("build")
+    assert result.returncode == 0
+    assert result.stderr.startswith(b"forge: no jobserver: " + why)
+    assert result.stderr.endswith(b"; cargo makes its own\n")
+    assert result.stderr.count(b"\n") == 1
+    (cargo,) = machine.seen
+    assert (cargo["argv"], cargo["env"]["GATES"]) == (["changed"], "yes")
+    assert "CARGO_MAKEFLAGS" not in cargo["env"]
+    assert machine.daemon.wait_for("ended")["exit"] == 0
 
 
 def test_a_read_only_home_is_no_obstacle(machine):
@@ -308,11 +360,14 @@ def test_a_read_only_home_is_no_obstacle(machine):
     assert_alone(machine, machine.run("build", env=missing), b"no daemon answers on /proc/none")
 
 
-def test_forge_disable_asks_nobody(machine):
+@pytest.mark.parametrize(
+    ("disable", "asked"), [("1", False), ("true", False), ("0", True), ("", True)]
+)
+def test_forge_disable_asks_nobody(machine, disable, asked):
     machine.daemon.start()
-    result = machine.run("build", env={"FORGE_DISABLE": "1"})
+    result = machine.run("build", env={"FORGE_DISABLE": disable})
     assert (result.returncode, result.stderr) == (0, b"")
-    assert machine.daemon.heard == []
+    assert bool(machine.daemon.messages("begin")) is asked
 
 
 def test_a_stderr_that_nobody_reads_does_not_end_the_build(machine):
@@ -323,6 +378,28 @@ def test_a_stderr_that_nobody_reads_does_not_end_the_build(machine):
     finally:
         os.close(writer)
     assert machine.seen
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "code"),
+    [
+        ("rustc-gate", [], 64),
+        ("rustc-gate", ["/nonexistent/rustc"], 101),
+        ("ld.nowhere", [], 127),
+        ("forge-shim", [], 0),
+    ],
+)
+def test_streams_that_nobody_reads_crash_no_other_part(machine, name, argv, code):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [name, *argv], executable=built_shim().path, env=machine.env, stdout=writer,
+            stderr=writer, timeout=20,
+        )  # fmt: skip
+    finally:
+        os.close(writer)
+    assert done.returncode == code
 
 
 @pytest.mark.parametrize(("project", "kept"), [("inside", True), ("outside", False)])

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
@@ -52,7 +53,9 @@ def graph(name: str, units: list[Unit]) -> Graph:
     ranks = [0.0] * len(units)
     for i in reversed(range(len(units))):
         unit = units[i]
-        after = [(unit.early if early else 1.0) * unit.cost_s + ranks[f] for f, early in followers[i]]
+        after = [
+            (unit.early if early else 1.0) * unit.cost_s + ranks[f] for f, early in followers[i]
+        ]
         ranks[i] = max([unit.cost_s, *after])
     return Graph(name, tuple(units), tuple(ranks), tuple(tuple(one) for one in followers))
 
@@ -71,7 +74,7 @@ def recorded(name: str) -> Graph:
     return graph(name, units)
 
 
-def _sorted_by_needs(rows: list) -> list[int]:
+def _sorted_by_needs(rows: list[Any]) -> list[int]:
     done: list[int] = []
     placed: set[int] = set()
     while len(done) < len(rows):
@@ -100,8 +103,8 @@ def layered(seed: int, units: int, *, width: int = 20, mean_s: float = 1.0) -> G
         needs = rng.sample(reach, min(len(reach), rng.randint(0, 4)))
         cost_s = min(40.0, rng.lognormvariate(0.0, 1.0) * mean_s / 1.65)
         early = rng.uniform(0.3, 1.0)
-        made.append(Unit(f"u{i}", cost_s, tuple((n, rng.random() < 0.8) for n in sorted(needs)), early,
-                         rng.randint(80, 400)))  # fmt: skip
+        edges = tuple((n, rng.random() < 0.8) for n in sorted(needs))
+        made.append(Unit(f"u{i}", cost_s, edges, early, rng.randint(80, 400)))
     return graph(f"layered-{seed}", made)
 
 
@@ -112,4 +115,6 @@ def wide(units: int, cost_s: float = 1.0) -> Graph:
 
 def chain(units: int, cost_s: float = 1.0) -> Graph:
     """A build that can never use more than one core."""
-    return graph("chain", [Unit(f"u{i}", cost_s, ((i - 1, False),) if i else ()) for i in range(units)])
+    return graph(
+        "chain", [Unit(f"u{i}", cost_s, ((i - 1, False),) if i else ()) for i in range(units)]
+    )

@@ -8,14 +8,18 @@ that crowd one another. Crowding costs nothing else here, which favours plain ca
 import heapq
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from forge.core.budget import Budget
+from forge.core.budget import EVEN_SHARE, GRACE_S, Budget
 from forge.core.shares import Priority
 from tests.sim.graphs import Graph
 
-EPSILON = 1e-9
+FAR_S = float("inf")
+
+REACTION_S = 0.01
+"""Between the end of a unit and the question of the next lies cargo, a fork, and a gate's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Policy(Protocol):
     def leave(self, number: int, now_s: float) -> list[int]: ...
     def ask(self, number: int, ticket: int, unit: int, now_s: float) -> list[int]: ...
     def release(self, ticket: int, now_s: float) -> list[int]: ...
+    def due_s(self) -> float | None: ...
+    def tick(self, now_s: float) -> list[int]: ...
 
 
 @dataclass
@@ -81,8 +87,10 @@ class _Cargo:
 class Host:
     """Runs arrivals under a policy on `cores` cores until all are done."""
 
-    def __init__(self, cores: int, policy: Policy, arrivals: list[Arrival], *, timed: bool = False):
+    def __init__(self, cores: int, policy: Policy, arrivals: list[Arrival], *, timed: bool = False,
+                 reaction_s: float = REACTION_S) -> None:  # fmt: skip
         self.cores, self.policy, self.timed = cores, policy, timed
+        self.reaction_s = reaction_s
         self.run = Run()
         self.cargos: list[_Cargo] = []
         for arrival in arrivals:
@@ -105,16 +113,17 @@ class Host:
         began = time.perf_counter()
         while self._heap or self._coming:
             rate = min(1.0, self.cores / max(1, self._using))
-            due_s = self._now_s + (self._heap[0][0] - self._work_s) / rate if self._heap else None
-            next_s = self.cargos[self._coming[0]].arrival.at_s if self._coming else None
-            if next_s is not None and (due_s is None or next_s <= due_s):
-                self._pass(next_s, rate)
+            unit_s = self._now_s + (self._heap[0][0] - self._work_s) / rate if self._heap else FAR_S
+            come_s = self.cargos[self._coming[0]].arrival.at_s if self._coming else FAR_S
+            due_s = self.policy.due_s() or FAR_S
+            self._pass(min(unit_s, come_s, due_s), rate)
+            if due_s <= min(unit_s, come_s):
+                self._start(self._ask_policy(self.policy.tick, self._now_s))
+            elif come_s <= unit_s:
                 self._arrive(self._coming.popleft())
-                continue
-            assert due_s is not None
-            self._pass(due_s, rate)
-            _, ticket, what = heapq.heappop(self._heap)
-            self._finish(ticket) if what else self._deliver(ticket, early=True)
+            else:
+                _, number, what = heapq.heappop(self._heap)
+                (self._metadata, self._finish, self._ask)[what](number)
         assert not any(cargo.left for cargo in self.cargos), "units are left and nothing happens"
         self.run.wall_s = self._now_s
         self.run.real_s = time.perf_counter() - began
@@ -159,6 +168,9 @@ class Host:
                 heapq.heappush(self._heap, (self._work_s + unit.cost_s * unit.early, ticket, 0))
             heapq.heappush(self._heap, (self._work_s + unit.cost_s, ticket, 1))
 
+    def _metadata(self, ticket: int) -> None:
+        self._deliver(ticket, early=True)
+
     def _deliver(self, ticket: int, *, early: bool) -> None:
         number, index = self._units[ticket]
         cargo = self.cargos[number]
@@ -169,7 +181,7 @@ class Host:
                 cargo.missing[follower] -= 1
                 if not cargo.missing[follower]:
                     heapq.heappush(cargo.ready, (-shape.ranks_s[follower], follower))
-        self._ask(number)
+        heapq.heappush(self._heap, (self._work_s + self.reaction_s, number, 2))
 
     def _finish(self, ticket: int) -> None:
         number, index = self._units[ticket]
@@ -189,7 +201,7 @@ class Host:
             self.run.ended_s[number] = self._now_s
             self._start(self._ask_policy(self.policy.leave, number, self._now_s))
 
-    def _ask_policy(self, call, *arguments) -> list[int]:
+    def _ask_policy(self, call: Callable[..., list[int]], *arguments: Any) -> list[int]:
         self.run.events += 1
         if not self.timed:
             return call(*arguments)
@@ -226,6 +238,12 @@ class ByBudget:
     def release(self, ticket: int, now_s: float) -> list[int]:
         return self.budget.release(ticket, now_s=now_s)
 
+    def due_s(self) -> float | None:
+        return self.budget.due_s
+
+    def tick(self, now_s: float) -> list[int]:
+        return self.budget.tick(now_s=now_s)
+
 
 class Plain:
     """All at once by plain cargo: whatever asks, starts."""
@@ -240,6 +258,12 @@ class Plain:
         return [ticket]
 
     def release(self, ticket: int, now_s: float) -> list[int]:
+        return []
+
+    def due_s(self) -> float | None:
+        return None
+
+    def tick(self, now_s: float) -> list[int]:
         return []
 
 
@@ -270,10 +294,12 @@ class ListSchedule(Plain):
         return started
 
 
-def by_budget(cores: int, arrivals: list[Arrival], *, even_share: float | None = None,
-              hints: bool = True, timed: bool = False) -> Run:  # fmt: skip
-    budget = Budget(cores) if even_share is None else Budget(cores, even_share=even_share)
-    run = Host(cores, ByBudget(budget, arrivals, hints=hints), arrivals, timed=timed).go()
+def by_budget(cores: int, arrivals: list[Arrival], *, even_share: float = EVEN_SHARE,
+              grace_s: float = GRACE_S, hints: bool = True, timed: bool = False,
+              reaction_s: float = REACTION_S) -> Run:  # fmt: skip
+    budget = Budget(cores, even_share=even_share, grace_s=grace_s)
+    policy = ByBudget(budget, arrivals, hints=hints)
+    run = Host(cores, policy, arrivals, timed=timed, reaction_s=reaction_s).go()
     assert not budget.report() and not budget.running(), "something was not returned"
     return run
 

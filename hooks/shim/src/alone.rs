@@ -8,7 +8,7 @@ use crate::paths;
 use crate::sys::{self, Env};
 use crate::waitline;
 
-/// Say once what is missing, and become cargo as the user called it.
+/// Say once what is missing (unless FORGE_QUIET), and become cargo as the user called it.
 pub fn run_alone(cargo: &Path, args: &[OsString], env: &mut Env, missing: &str) -> ! {
     waitline::say(&format!("{missing}; cargo runs without Forge"));
     drop_foreign_target_dir(args, env);
@@ -23,7 +23,7 @@ pub fn become_cargo(cargo: &Path, args: &[OsString], env: &Env) -> ! {
 
 /// Report a cargo that does not start, with the exit code that a shell would give.
 pub fn cannot_run(cargo: &Path, error: &std::io::Error) -> ! {
-    waitline::say(&format!("cannot run {}: {error}", cargo.display()));
+    waitline::report(&format!("cannot run {}: {error}", cargo.display()));
     sys::exit(if error.raw_os_error() == Some(sys::ENOENT) {
         127
     } else {

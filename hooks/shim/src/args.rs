@@ -46,7 +46,38 @@ const PASS_VERBS: [&str; 27] = [
     "yank",
 ];
 const REDIRECT_VERBS: [&str; 2] = ["clean", "metadata"];
-const WITH_VALUE: [&str; 5] = ["--color", "--config", "-C", "-Z", "--explain"];
+/// Verbs of cargo's own, besides those above: their options are cargo's. Others are aliases and
+/// external subcommands, and whose help they would print is not known.
+const BUILD_VERBS: [&str; 18] = [
+    "b", "bench", "build", "c", "check", "clippy", "d", "doc", "fix", "install", "package",
+    "publish", "r", "run", "rustc", "rustdoc", "t", "test",
+];
+/// Verbs behind whose first positional nothing is cargo's any more.
+const ENDED_BY_A_POSITIONAL: [&str; 4] = ["r", "run", "rustc", "rustdoc"];
+/// Options before the verb whose value is a word of its own.
+const GLOBAL_WITH_VALUE: [&str; 5] = ["--color", "--config", "-C", "-Z", "--explain"];
+/// The same behind the verb, besides those above (cargo 1.95).
+const WITH_VALUE: [&str; 18] = [
+    "--artifact-dir",
+    "--bench",
+    "--bin",
+    "--example",
+    "--exclude",
+    "--features",
+    "--jobs",
+    "--lockfile-path",
+    "--manifest-path",
+    "--message-format",
+    "--package",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--test",
+    "-F",
+    "-j",
+    "-p",
+];
+const HELP: [&str; 2] = ["-h", "--help"];
 const ANSWERED_AT_ONCE: [&str; 6] = ["-h", "--help", "-V", "--version", "--list", "--explain"];
 
 fn is_one_of(word: &OsString, table: &[&str]) -> bool {
@@ -57,19 +88,17 @@ fn is_one_of(word: &OsString, table: &[&str]) -> bool {
 
 /// Where the verb is in what follows `cargo`, if there is one.
 pub fn verb_index(argv: &[OsString]) -> Option<usize> {
-    let has_toolchain = argv
-        .first()
-        .is_some_and(|word| word.as_bytes().starts_with(b"+"));
+    let has_toolchain = argv.first().is_some_and(|word| {
+        let word = word.as_bytes();
+        word.len() > 1 && word.starts_with(b"+")
+    });
     let mut index = usize::from(has_toolchain);
     while index < argv.len() {
         if !argv[index].as_bytes().starts_with(b"-") {
             return Some(index);
         }
-        index += if is_one_of(&argv[index], &WITH_VALUE) {
-            2
-        } else {
-            1
-        };
+        let takes_the_next = is_one_of(&argv[index], &GLOBAL_WITH_VALUE);
+        index += 1 + usize::from(takes_the_next);
     }
     None
 }
@@ -78,30 +107,54 @@ pub fn kind(argv: &[OsString]) -> Kind {
     let Some(at) = verb_index(argv) else {
         return Kind::Pass;
     };
-    let verb = &argv[at];
-    let cargos = argv[at + 1..]
-        .iter()
-        .take_while(|word| word.as_bytes() != b"--");
-    if argv[..at]
-        .iter()
-        .any(|word| is_one_of(word, &ANSWERED_AT_ONCE))
-        || is_one_of(verb, &PASS_VERBS)
-        || cargos
-            .into_iter()
-            .any(|word| is_one_of(word, &["-h", "--help"]))
+    let asks = |words: &[OsString], table| words.iter().any(|word| is_one_of(word, table));
+    if is_one_of(&argv[at], &PASS_VERBS)
+        || asks(&argv[..at], &ANSWERED_AT_ONCE)
+        || asks(own_options(argv, at), &HELP)
     {
         return Kind::Pass;
     }
-    if is_one_of(verb, &REDIRECT_VERBS) {
+    if is_one_of(&argv[at], &REDIRECT_VERBS) {
         return Kind::Redirect;
     }
     Kind::Build
 }
 
-/// The value of `--manifest-path`, as written.
+/// The words behind the verb at `at` that are cargo's own: not those behind `--`, not those of the
+/// program that `cargo run` starts, and none behind a verb that is not cargo's.
+fn own_options(argv: &[OsString], at: usize) -> &[OsString] {
+    let behind = &argv[at + 1..];
+    if !is_own(&argv[at]) {
+        return &[];
+    }
+    let ends_early = is_one_of(&argv[at], &ENDED_BY_A_POSITIONAL);
+    let mut end = 0;
+    while let Some(word) = behind.get(end) {
+        let is_positional = !word.as_bytes().starts_with(b"-");
+        if word == "--" || (is_positional && ends_early) {
+            return &behind[..end];
+        }
+        let takes_the_next = is_one_of(word, &WITH_VALUE) || is_one_of(word, &GLOBAL_WITH_VALUE);
+        end += 1 + usize::from(takes_the_next);
+    }
+    behind
+}
+
+fn is_own(verb: &OsString) -> bool {
+    is_one_of(verb, &PASS_VERBS)
+        || is_one_of(verb, &REDIRECT_VERBS)
+        || is_one_of(verb, &BUILD_VERBS)
+}
+
+/// The value of `--manifest-path`, as written. Behind a verb that is not cargo's own it counts as
+/// well: such a subcommand hands it on to cargo.
 pub fn manifest_path(argv: &[OsString]) -> Option<OsString> {
     const NAME: &[u8] = b"--manifest-path";
-    let mut words = argv.iter().take_while(|word| word.as_bytes() != b"--");
+    let words = match verb_index(argv) {
+        Some(at) if is_own(&argv[at]) => own_options(argv, at),
+        _ => argv,
+    };
+    let mut words = words.iter().take_while(|word| *word != "--");
     let mut found = None;
     while let Some(word) = words.next() {
         let bytes = word.as_bytes();
@@ -154,5 +207,8 @@ mod tests {
         );
         assert_eq!(found("build --manifest-path=b"), Some("b".into()));
         assert_eq!(found("run -- --manifest-path=b"), None);
+        assert_eq!(found("run prog --manifest-path b"), None); // the program's
+        assert_eq!(found("run -p x --manifest-path b prog"), Some("b".into()));
+        assert_eq!(found("nextest run --manifest-path b"), Some("b".into()));
     }
 }

@@ -14,16 +14,21 @@ use crate::message::Message;
 use crate::paths::{self, FileId};
 use crate::sys::{self, Env, Signals};
 use crate::unit::{self, Unit};
+use crate::waitline;
 
 pub fn run(args: &[OsString]) -> ! {
     let command = chained(args);
     let Some((program, rest)) = command.split_first() else {
-        eprintln!("rustc-gate: cargo calls this with rustc and its arguments");
+        waitline::write("rustc-gate: cargo calls this with rustc and its arguments\n");
         sys::exit(64)
     };
     let socket = sys::var("FORGE_SOCKET").map(PathBuf::from);
     let build = sys::var("FORGE_BUILD");
-    match (unit::parse(&args[1..]), socket, build) {
+    match (
+        unit::parse(args.get(1..).unwrap_or_default()),
+        socket,
+        build,
+    ) {
         (Some(unit), Some(socket), Some(build)) => {
             compile(program, rest, &unit, &socket, build.as_bytes())
         }
@@ -50,8 +55,8 @@ fn missing(command: &[OsString], error: &std::io::Error) -> ! {
         .map(|word| word.to_string_lossy())
         .collect::<Vec<_>>()
         .join(" ");
-    eprintln!("error: could not execute process `{words}` (never executed)");
-    eprintln!("\nCaused by:\n  {error}");
+    let first = format!("error: could not execute process `{words}` (never executed)");
+    waitline::write(&format!("{first}\n\nCaused by:\n  {error}\n"));
     sys::exit(101)
 }
 

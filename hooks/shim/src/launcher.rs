@@ -16,9 +16,10 @@ use crate::json::Value;
 use crate::message::{self, Message};
 use crate::peer::{self, Failure, Look, Peer, PATIENCE};
 use crate::places;
+use crate::plan::{Jobserver, Plan};
 use crate::real::{self, Chain};
 use crate::start::connect_or_start;
-use crate::sys::{self, Env, Fd, Signals};
+use crate::sys::{self, Env, Signals};
 use crate::waitline::{self, WaitLine};
 
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
@@ -59,34 +60,25 @@ const ENV_SENT: [&str; 26] = [
 pub fn run(via: &str, args: &[OsString]) -> ! {
     let chain = Chain::read();
     let Some(cargo) = chain.real_cargo() else {
-        waitline::say("no cargo found on PATH");
-        waitline::say("install Rust, or add the directory of cargo to PATH");
+        waitline::report("no cargo found on PATH");
+        waitline::report("install Rust, or add the directory of cargo to PATH");
         sys::exit(127)
     };
     let mut env = Env::current();
     env.set(real::DEPTH.as_bytes(), chain.written().as_bytes());
     let kind = args::kind(args);
-    let disabled = sys::var("FORGE_DISABLE").is_some_and(|value| value != "0");
-    if kind == Kind::Pass || disabled || chain.is_loop {
+    if kind == Kind::Pass || sys::is_on("FORGE_DISABLE") || chain.is_loop {
         become_cargo(&cargo, args, &env)
     }
-    let (peer, plan) = match agree(via, args) {
+    let (peer, mut plan) = match agree(via, args) {
         Ok(agreed) => agreed,
         Err(missing) => run_alone(&cargo, args, &mut env, &missing),
     };
-    let jobserver = match plan.jobserver.as_deref().map(Jobserver::open).transpose() {
-        Ok(jobserver) => jobserver,
-        Err(error) => {
-            let missing = format!("its job tokens are out of reach: {error}");
-            run_alone(&cargo, args, &mut env, &missing)
-        }
-    };
+    let jobserver = plan.open_jobserver();
     plan.apply(&mut env, jobserver.as_ref());
-    if !waitline::is_quiet() {
-        plan.notes
-            .iter()
-            .for_each(|note| waitline::say(&waitline::printable(note)));
-    }
+    plan.notes
+        .iter()
+        .for_each(|note| waitline::say(&waitline::printable(note)));
     if kind == Kind::Redirect {
         become_cargo(&cargo, &plan.argv, &env) // the lease ends with this: it held nothing
     }
@@ -144,7 +136,7 @@ fn await_plan(peer: &mut Peer, shown: &mut WaitLine) -> Result<Plan, Failure> {
         };
         silent_at = Instant::now() + PATIENCE;
         match kind.as_slice() {
-            b"go" => return Plan::read(&value).ok_or(Failure::Garbage),
+            b"go" => return Plan::read(&value).ok_or(Failure::Unfollowable),
             b"error" => return Err(peer::refusal(&value)),
             b"wait" => {
                 shown.reason(
@@ -154,97 +146,19 @@ fn await_plan(peer: &mut Peer, shown: &mut WaitLine) -> Result<Plan, Failure> {
                         .unwrap_or(b"waiting"),
                 );
             }
-            b"say" => {}
+            b"say" => {
+                shown.erase(); // the next `wait` paints it again
+                say(&value);
+            }
             _ => return Err(Failure::Garbage),
         }
     }
 }
 
-/// How the daemon wants cargo to be started.
-#[derive(Debug)]
-struct Plan {
-    build: Vec<u8>,
-    argv: Vec<OsString>,
-    env: Vec<(Vec<u8>, Vec<u8>)>,
-    unset: Vec<Vec<u8>>,
-    notes: Vec<Vec<u8>>,
-    target_dir: Option<Vec<u8>>,
-    jobserver: Option<Vec<u8>>,
-}
-
-impl Plan {
-    fn read(value: &Value) -> Option<Plan> {
-        let texts = |name: &str| value.get(name).map_or(Some(Vec::new()), Value::texts);
-        let env = match value.get("env") {
-            Some(Value::Object(rows)) => rows
-                .iter()
-                .map(|(name, value)| Some((name.clone(), value.text()?.to_vec())))
-                .collect::<Option<Vec<_>>>()?,
-            None => Vec::new(),
-            Some(_) => return None,
-        };
-        let jobserver = match value.get("jobserver") {
-            None | Some(Value::Null) => None,
-            Some(given) => Some(given.get("path")?.text()?.to_vec()),
-        };
-        Some(Plan {
-            build: value.get("build")?.text()?.to_vec(),
-            argv: value
-                .get("argv")?
-                .texts()?
-                .iter()
-                .map(|word| sys::os_string(word))
-                .collect(),
-            env,
-            unset: texts("unset")?,
-            notes: texts("notes")?,
-            target_dir: value
-                .get("target_dir")
-                .and_then(Value::text)
-                .map(<[u8]>::to_vec),
-            jobserver,
-        })
-    }
-
-    fn apply(&self, env: &mut Env, jobserver: Option<&Jobserver>) {
-        self.unset.iter().for_each(|name| env.unset(name));
-        self.env
-            .iter()
-            .for_each(|(name, value)| env.set(name, value));
-        if let Some(jobserver) = jobserver {
-            env.set(b"CARGO_MAKEFLAGS", jobserver.makeflags().as_bytes());
-        }
-    }
-}
-
-/// The build's FIFO of job tokens, handed over by descriptors: older GNU make dies of `fifo:`.
-struct Jobserver {
-    reader: Fd,
-    writer: Fd,
-}
-
-impl Jobserver {
-    fn open(path: &[u8]) -> std::io::Result<Jobserver> {
-        use std::os::unix::fs::FileTypeExt;
-        // Opening anything else read-write could do harm.
-        if !std::fs::metadata(places::path_from(path))?
-            .file_type()
-            .is_fifo()
-        {
-            return Err(std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "not a FIFO",
-            ));
-        }
-        Ok(Jobserver {
-            reader: sys::open_inheritable(path)?,
-            writer: sys::open_inheritable(path)?,
-        })
-    }
-
-    fn makeflags(&self) -> String {
-        let (reader, writer) = (self.reader.0, self.writer.0);
-        format!("-j --jobserver-fds={reader},{writer} --jobserver-auth={reader},{writer}")
+/// Say what the daemon wants to be said.
+fn say(value: &Value) {
+    if let Some(line) = value.get("line").and_then(Value::text) {
+        waitline::say(&waitline::printable(line));
     }
 }
 
@@ -321,10 +235,7 @@ impl Build {
             return;
         };
         match kind.as_slice() {
-            b"say" if !waitline::is_quiet() => {
-                let line = value.get("line").and_then(Value::text).unwrap_or_default();
-                waitline::say(&waitline::printable(line));
-            }
+            b"say" => say(&value),
             b"adopted" => {
                 self.answer_due = None;
                 if let Some(build) = value.get("build").and_then(Value::text) {

@@ -64,6 +64,6 @@ pub fn close(peer: &mut Peer, report: Message) {
 /// Say something only to those who look for it.
 pub fn debug(line: &str) {
     if sys::var("FORGE_LOG").is_some_and(|level| level == "debug") {
-        crate::waitline::say(line);
+        crate::waitline::report(line);
     }
 }

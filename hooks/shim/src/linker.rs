@@ -15,12 +15,14 @@ use std::time::{Duration, Instant};
 use crate::alone::become_program;
 use crate::child::{Attendant, Child, Ended};
 use crate::lease;
+use crate::linker_kind::Kind;
 use crate::message::{self, Message};
 use crate::paths;
 use crate::peer::{Look, Peer, PATIENCE};
 use crate::places;
 use crate::response;
 use crate::sys::{self, Env, Signals};
+use crate::waitline;
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 const LOCK_INTERVAL: Duration = Duration::from_millis(25);
@@ -56,7 +58,7 @@ fn real_linker(called: &OsStr) -> Option<OsString> {
 
 /// A linker that does not start: the words and the code of a shell.
 fn cannot_run(program: &OsStr, error: &std::io::Error) -> ! {
-    eprintln!("{}: {error}", program.to_string_lossy());
+    waitline::write(&format!("{}: {error}\n", program.to_string_lossy()));
     sys::exit(if error.raw_os_error() == Some(sys::ENOENT) {
         127
     } else {
@@ -223,110 +225,5 @@ impl Attendant for Link {
                 }
             }
         }
-    }
-}
-
-/// Which linker it is, as far as the command line tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Ld,
-    Lld,
-    Mold,
-    Apple,
-    Other,
-}
-
-impl Kind {
-    fn of(real: &OsStr, words: &[OsString]) -> Kind {
-        let chosen = words.iter().rev().find_map(|word| {
-            let word = word.as_bytes();
-            word.strip_prefix(b"-fuse-ld=")
-                .or_else(|| word.strip_prefix(b"--ld-path="))
-        });
-        let name = String::from_utf8_lossy(paths::basename(chosen.unwrap_or(real.as_bytes())));
-        if name.contains("mold") {
-            Kind::Mold
-        } else if name.contains("lld") {
-            Kind::Lld
-        } else if name.contains("gold") || name.contains("wild") {
-            Kind::Other
-        } else if cfg!(target_os = "macos") && !name.contains("gcc") {
-            Kind::Apple
-        } else if is_driver(&name) || name == "ld" || name.ends_with("-ld") || name.contains("bfd")
-        {
-            Kind::Ld
-        } else {
-            Kind::Other
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Kind::Ld => "ld",
-            Kind::Lld => "lld",
-            Kind::Mold => "mold",
-            Kind::Apple => "apple",
-            Kind::Other => "other",
-        }
-    }
-
-    /// mold works in a child and leaves early, so that its memory would never be seen.
-    fn stay_in_one_process(self, real: &OsStr, words: &[OsString]) -> Option<OsString> {
-        let stays = words.iter().any(|word| {
-            let word = word.as_bytes();
-            word.ends_with(b"--no-fork") || word.ends_with(b"--fork")
-        });
-        if self != Kind::Mold || stays || cfg!(target_os = "macos") {
-            return None;
-        }
-        let is_mold = String::from_utf8_lossy(paths::basename(real.as_bytes())).contains("mold");
-        Some(OsString::from(if is_mold {
-            "--no-fork"
-        } else {
-            "-Wl,--no-fork"
-        }))
-    }
-}
-
-fn is_driver(name: &str) -> bool {
-    ["cc", "gcc", "c++", "g++", "clang"].iter().any(|driver| {
-        name == *driver
-            || name.ends_with(&format!("-{driver}"))
-            || name.starts_with(&format!("{driver}-"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(real: &str, words: &[&str]) -> (Kind, Option<OsString>) {
-        let words = words.iter().map(OsString::from).collect::<Vec<_>>();
-        let kind = Kind::of(real.as_ref(), &words);
-        (kind, kind.stay_in_one_process(real.as_ref(), &words))
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_kind_of_linker_is_read_from_the_command_line() {
-        let wl = Some(OsString::from("-Wl,--no-fork"));
-        let direct = Some(OsString::from("--no-fork"));
-        assert_eq!(of("cc", &["-m64"]), (Kind::Ld, None));
-        assert_eq!(of("aarch64-linux-gnu-gcc", &[]), (Kind::Ld, None));
-        assert_eq!(of("clang-18", &["-fuse-ld=lld"]), (Kind::Lld, None));
-        assert_eq!(of("rust-lld", &[]), (Kind::Lld, None));
-        assert_eq!(of("cc", &["-fuse-ld=mold"]), (Kind::Mold, wl.clone()));
-        assert_eq!(of("clang", &["--ld-path=/opt/mold"]), (Kind::Mold, wl));
-        assert_eq!(of("/usr/bin/ld.mold", &[]), (Kind::Mold, direct));
-        assert_eq!(
-            of("cc", &["-fuse-ld=mold", "-Wl,--no-fork"]),
-            (Kind::Mold, None)
-        );
-        // The last one counts, and lld knows no --no-fork.
-        assert_eq!(
-            of("cc", &["-fuse-ld=mold", "-fuse-ld=lld"]),
-            (Kind::Lld, None)
-        );
-        assert_eq!(of("my-linker", &[]), (Kind::Other, None));
     }
 }

@@ -16,10 +16,12 @@ mod json;
 mod launcher;
 mod lease;
 mod linker;
+mod linker_kind;
 mod message;
 mod paths;
 mod peer;
 mod places;
+mod plan;
 mod real;
 mod response;
 mod start;
@@ -28,6 +30,7 @@ mod unit;
 mod waitline;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 pub const VERSION: &str = "0.1.0";
@@ -61,7 +64,7 @@ fn dispatch(mut words: Vec<OsString>) -> ! {
         b"forge" => launcher::run("forge", &words),
         b"rustc-gate" => gate::run(&words),
         b"forge-shim" => {
-            println!("forge-shim {VERSION}");
+            let _ = writeln!(std::io::stdout(), "forge-shim {VERSION}"); // `println!` would panic
             sys::exit(0)
         }
         _ => linker::run(&called, &words),

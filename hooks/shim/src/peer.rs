@@ -20,6 +20,7 @@ pub enum Failure {
     Silent,
     HungUp,
     Garbage,
+    Unfollowable,
     Refused(Vec<u8>),
     TooLong,
 }
@@ -33,6 +34,9 @@ impl fmt::Display for Failure {
             Failure::Silent => write!(out, "the daemon does not answer"),
             Failure::HungUp => write!(out, "the daemon hung up"),
             Failure::Garbage => write!(out, "the daemon's answer makes no sense"),
+            Failure::Unfollowable => {
+                write!(out, "the daemon's answer is no `go` that can be followed")
+            }
             Failure::Refused(why) => {
                 write!(
                     out,

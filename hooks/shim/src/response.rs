@@ -117,7 +117,8 @@ impl Files {
         if found.is_file() {
             seen.insert(path.to_vec());
             self.inputs += 1;
-            self.input_bytes += found.len() as i64;
+            let len = i64::try_from(found.len()).unwrap_or(i64::MAX);
+            self.input_bytes = self.input_bytes.saturating_add(len); // sparse files can be huge
         }
     }
 }

@@ -20,6 +20,7 @@ pub struct Unit {
     metadata: Option<Vec<u8>>,
     pub target: Option<Vec<u8>>,
     pub linker: Option<Vec<u8>>,
+    linker_flavor: Option<Vec<u8>>,
 }
 
 /// Read rustc's arguments; None when it is only asked about itself, not told to compile a crate.
@@ -82,6 +83,7 @@ impl Unit {
             b"incremental" => self.incremental = true,
             b"metadata" => self.metadata = given(),
             b"linker" => self.linker = given(),
+            b"linker-flavor" => self.linker_flavor = given(),
             _ => {}
         }
     }
@@ -100,7 +102,8 @@ impl Unit {
             return Some(given.clone());
         }
         let uses_cc = self.target.as_deref().map_or(true, defaults_to_cc);
-        uses_cc.then(|| b"cc".to_vec())
+        let as_driver = self.linker_flavor.as_deref().map_or(true, is_like_gcc);
+        (uses_cc && as_driver).then(|| b"cc".to_vec())
     }
 
     pub fn message(&self, build: &[u8]) -> Message {
@@ -129,7 +132,8 @@ fn defaults_to_cc(target: &[u8]) -> bool {
     let Ok(target) = std::str::from_utf8(target) else {
         return false;
     };
-    if target.ends_with(".json") {
+    // Hexagon's specification names a clang of its own.
+    if target.ends_with(".json") || target.starts_with("hexagon-") {
         return false;
     }
     let system = target.split_once('-').map_or("", |(_, system)| system);
@@ -141,6 +145,12 @@ fn defaults_to_cc(target: &[u8]) -> bool {
         "unknown-dragonfly",
     ];
     known.iter().any(|known| system.starts_with(known)) || bsd.contains(&system)
+}
+
+/// Linker flavors (`-C linker-flavor`) for which rustc calls `cc`: `gcc`, and those like
+/// `gnu-lld-cc`. Any other makes it call a linker of that flavor's own.
+fn is_like_gcc(flavor: &[u8]) -> bool {
+    flavor == b"gcc" || flavor.ends_with(b"-cc")
 }
 
 fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -193,5 +203,41 @@ mod tests {
             let linker = case.get("linker").and_then(Value::text).map(<[u8]>::to_vec);
             assert_eq!(unit.real_linker(), linker, "{argv:?}");
         }
+    }
+
+    fn linker_of(options: &str) -> Option<String> {
+        let argv = format!("--crate-name x --crate-type bin {options}");
+        let argv = argv.split_whitespace().map(OsString::from);
+        let linker = parse(&argv.collect::<Vec<_>>()).unwrap().real_linker();
+        linker.map(|linker| String::from_utf8(linker).unwrap())
+    }
+
+    #[test]
+    fn a_linker_is_gated_only_where_it_is_known_for_sure() {
+        let cc = Some("cc".to_owned());
+        assert_eq!(linker_of("--target x86_64-unknown-linux-musl"), cc);
+        assert_eq!(linker_of("--target hexagon-unknown-linux-musl"), None);
+        let given = "--target hexagon-unknown-linux-musl -Clinker=/x/clang";
+        assert_eq!(linker_of(given), Some("/x/clang".to_owned()));
+        for flavor in [
+            "gcc",
+            "gnu-cc",
+            "gnu-lld-cc",
+            "darwin-cc",
+            "darwin-lld-cc",
+            "unix-cc",
+        ] {
+            assert_eq!(linker_of(&format!("-Clinker-flavor={flavor}")), cc);
+        }
+        for flavor in [
+            "ld", "ld.lld", "gnu", "gnu-lld", "lld-link", "msvc", "em", "",
+        ] {
+            let option = format!("-C linker-flavor={flavor}");
+            assert_eq!(linker_of(&option), None, "{flavor}");
+            let given = format!("{option} -C linker=/x/ld");
+            assert_eq!(linker_of(&given), Some("/x/ld".to_owned()), "{flavor}");
+        }
+        // The last one counts.
+        assert_eq!(linker_of("-Clinker-flavor=ld -Clinker-flavor=gcc"), cc);
     }
 }

@@ -9,13 +9,21 @@ const FIRST_ON_TERMINAL: Duration = Duration::from_millis(500);
 const FIRST_ELSEWHERE: Duration = Duration::from_secs(1);
 const AGAIN_ELSEWHERE: Duration = Duration::from_secs(30);
 
-/// Say one line; a stderr that nobody reads is no reason to fail.
+/// Say one line, unless FORGE_QUIET forbids it.
 pub fn say(line: &str) {
-    let _ = std::io::stderr().write_all(format!("forge: {line}\n").as_bytes());
+    if !sys::is_on("FORGE_QUIET") {
+        report(line);
+    }
 }
 
-pub fn is_quiet() -> bool {
-    sys::var("FORGE_QUIET").is_some_and(|value| value != "0")
+/// Say one line to a quiet person as well: nothing runs, or they asked for it.
+pub fn report(line: &str) {
+    write(&format!("forge: {line}\n"));
+}
+
+/// Write to stderr; one that nobody reads is no reason to fail (`eprintln!` would panic).
+pub fn write(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Text from elsewhere without control characters, which could repaint a terminal.
@@ -41,7 +49,7 @@ impl WaitLine {
         let columns = sys::is_terminal(2).then(|| sys::columns(2).unwrap_or(80));
         WaitLine {
             columns,
-            quiet: is_quiet(),
+            quiet: sys::is_on("FORGE_QUIET"),
             began: Instant::now(),
             reason: None,
             said_at: None,
@@ -77,7 +85,7 @@ impl WaitLine {
             _ => format!("{reason} ({waited_s} s)"),
         };
         match self.columns {
-            None => say(&line),
+            None => report(&line),
             Some(columns) => self.paint(&line, columns),
         }
         self.said_at = Some(now);
@@ -85,14 +93,14 @@ impl WaitLine {
 
     fn paint(&mut self, line: &str, columns: usize) {
         let text: String = format!("forge: {line}").chars().take(columns - 1).collect();
-        let _ = std::io::stderr().write_all(format!("\r{text}\x1b[K").as_bytes());
+        write(&format!("\r{text}\x1b[K"));
         self.painted = true;
     }
 
     /// Leave the terminal as it was found.
     pub fn erase(&mut self) {
         if std::mem::take(&mut self.painted) {
-            let _ = std::io::stderr().write_all(b"\r\x1b[K");
+            write("\r\x1b[K");
         }
     }
 }

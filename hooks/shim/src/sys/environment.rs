@@ -52,6 +52,11 @@ fn is_named(entry: &[u8], name: &[u8]) -> bool {
     entry.len() > name.len() && entry[name.len()] == b'=' && entry.starts_with(name)
 }
 
+/// Whether a switch like FORGE_QUIET is on: set to anything but nothing and `0`.
+pub fn is_on(name: &str) -> bool {
+    var(name).is_some_and(|value| value != "0")
+}
+
 /// A variable of our own environment; None when unset or empty.
 pub fn var(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())

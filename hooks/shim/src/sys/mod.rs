@@ -15,7 +15,7 @@ pub use c::{
 };
 pub use children::{end_like, wait, Status, Usage};
 pub use descriptors::{open_inheritable, read_some, try_lock, wait_ready, write_some, Fd};
-pub use environment::{var, Env};
+pub use environment::{is_on, var, Env};
 pub use programs::{exec, spawn, spawn_detached};
 pub use signals::{Arrival, Signals};
 pub use sockets::{connect_unix, peer_uid};

@@ -1,0 +1,196 @@
+"""The leases of builds: who holds one, and how it ends.
+
+A lease is the launcher's connection together with its process; forge.core.builds tells the rest.
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from forge.core import cargo_args, events, messages
+from forge.core.actions import (
+    Action,
+    AdoptJobserver,
+    EndOrphan,
+    KeepNextBuild,
+    Log,
+    MeasureTargetDir,
+    RemoveJobserver,
+    Send,
+    Unwatch,
+    Watch,
+)
+from forge.core.builds import Build, BuildPhase
+from forge.core.gates import Tally
+from forge.core.moment import Moment
+from forge.core.replies import error
+
+if TYPE_CHECKING:
+    from forge.core.state import State
+
+
+class Leases:
+    """The builds that are known, by id and by connection.
+
+    Invariant: a build without a connection runs, and its processes are watched.
+    """
+
+    def __init__(self, state: "State", next_build: int) -> None:
+        self._state = state
+        self.builds: dict[str, Build] = {}
+        self._by_conn: dict[int, Build] = {}
+        self.next_build = next_build
+
+    def on(self, conn: int) -> Build | None:
+        """Return the build that a connection holds."""
+        return self._by_conn.get(conn)
+
+    def take_number(self) -> int:
+        """Return the number of a new build."""
+        self.next_build += 1
+        return self.next_build - 1
+
+    def started(self, conn: int, message: messages.Started, now: Moment) -> list[Action]:
+        """Take note that cargo runs."""
+        build = self._by_conn.get(conn)
+        if build is None or build.phase is not BuildPhase.GRANTED:
+            return [error(conn, "protocol-mismatch", "`started` without a build that was granted")]
+        build.cargo_pid = message.pid
+        build.enters(BuildPhase.RUNNING, now.steady_s)
+        return [Watch(build.cargo_key, message.pid), Log("build.started", {"build": build.id})]
+
+    def ended(self, conn: int, message: messages.Ended, now: Moment) -> list[Action]:
+        """Take note of how cargo ended."""
+        build = self._by_conn.get(conn)
+        if build is None:
+            return [error(conn, "protocol-mismatch", "`ended` without a build")]
+        took_s = round(now.steady_s - build.began_steady_s, 3)
+        fields = {"build": build.id, "exit": message.exit, "signal": message.signal}
+        tally = asdict(self._state.gates.tallies.get(build.id, Tally()))
+        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self.forget(build)]
+
+    def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
+        """Take over a build from a daemon that is gone."""
+        if conn in self._by_conn:
+            return [error(conn, "protocol-mismatch", "this connection already carries a build")]
+        known = self.builds.get(message.build)
+        if known and known.pid == message.pid and known.conn is None:
+            known.conn = conn
+            self.keep(known)
+            return [Send(conn, {"type": "adopted", "build": known.id})]
+        build_id = message.build
+        number = build_number(build_id)
+        if known or number is None:
+            number = self.next_build
+            build_id = f"b{number}"
+        self.next_build = max(self.next_build, number + 1)
+        build = Build(
+            id=build_id, conn=conn, pid=message.pid, cwd=message.cwd,
+            args=cargo_args.parse(message.argv), env={}, via="adopted", interactive=False,
+            parent=None, began_at=now.wall_s, began_steady_s=now.steady_s,
+            since=now.steady_s, phase=BuildPhase.RUNNING,
+            target_dir=message.target_dir, cargo_pid=message.cargo_pid,
+        )  # fmt: skip
+        self._state.gates.tallies[build_id] = Tally()
+        jobserver: list[Action] = []
+        if message.jobserver and _lies_in(message.jobserver, self._state.settings.jobserver_dir):
+            build.jobserver = message.jobserver
+            jobserver = [AdoptJobserver(build_id, message.jobserver)]
+        target_dir = self._state.target_dirs.get(message.target_dir or "")
+        build.root = target_dir.root if target_dir else None
+        self.keep(build)
+        return [
+            KeepNextBuild(self.next_build),
+            Watch(build.launcher_key, message.pid),
+            Watch(build.cargo_key, message.cargo_pid),
+            Log("build.adopted", {"build": build_id, "target_dir": message.target_dir}),
+            Send(conn, {"type": "adopted", "build": build_id}),
+            *jobserver,
+            *([] if self._state.disk.disk else self._state.launches.ensure_disk()),
+        ]
+
+    def closed(self, event: events.Closed, now: Moment) -> list[Action]:
+        """Keep a build whose launcher may have lost only us: its watch tells whether it died."""
+        build = self._by_conn.get(event.conn)
+        if build is None:
+            return []
+        self._disconnect(build)
+        if build.phase is BuildPhase.RUNNING:
+            return []
+        return [Log("build.left", {"build": build.id, "phase": build.phase}), *self.forget(build)]
+
+    def gone(self, event: events.Gone, now: Moment) -> list[Action]:
+        """End the cargo of a launcher that was killed; forget what is over."""
+        build_id, _, part = event.key.partition("/")
+        build = self.builds.get(build_id)
+        if build is None:
+            return []
+        if part == "cargo":
+            build.cargo_gone = True
+            if build.conn is not None:
+                return []  # its launcher tells how it ended
+        elif build.cargo_pid is not None and not build.cargo_gone:
+            self._disconnect(build)
+            build.enters(BuildPhase.ORPHANED, now.steady_s)
+            return [Log("build.orphaned", {"build": build.id}), EndOrphan(build.cargo_key)]
+        return [Log("build.gone", {"build": build.id, "part": part}), *self.forget(build)]
+
+    def forget(self, build: Build) -> list[Action]:
+        """Let go of a build and of all that it held."""
+        self._disconnect(build)
+        del self.builds[build.id]
+        self._state.gates.tallies.pop(build.id, None)
+        actions: list[Action] = [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
+        if build.jobserver:
+            actions.append(RemoveJobserver(build.id))
+        if build.target_dir and build.args.verb != "metadata":
+            actions.append(MeasureTargetDir(build.target_dir))
+            actions += self._state.disk.measure()
+        return actions
+
+    def keep(self, build: Build) -> None:
+        """File a build under its id and its connection."""
+        self.builds[build.id] = build
+        if build.conn is not None:
+            self._by_conn[build.conn] = build
+
+    def _disconnect(self, build: Build) -> None:
+        if build.conn is not None:
+            del self._by_conn[build.conn]
+            build.conn = None
+
+    def check(self) -> None:
+        """Assert the invariants: no build without a holder, one build a connection."""
+        held = {build.id for build in self._by_conn.values()}
+        for build in self.builds.values():
+            on_its_own = (BuildPhase.GRANTED, BuildPhase.RUNNING, BuildPhase.ORPHANED)
+            assert build.id in held or build.phase in on_its_own, f"{build.id} has no holder"
+            assert (build.conn is None) == (build.id not in held), f"{build.id} is misfiled"
+        assert held <= self.builds.keys(), "a connection holds a build that is gone"
+
+    def on_disk(self) -> list[Build]:
+        """Return the builds that use the RAM disk now."""
+        return [
+            build
+            for build in self.builds.values()
+            if build.target_dir or build.phase is BuildPhase.PREPARING
+        ]
+
+    def tell_all_on_disk(self, line: str) -> list[Action]:
+        """Say a line to the people whose builds use the disk."""
+        return [
+            Send(build.conn, {"type": "say", "line": line})
+            for build in self.builds.values()
+            if build.target_dir and build.conn is not None
+        ]
+
+
+def build_number(build_id: str) -> int | None:
+    """Return the number in a build's id, `b17`; None when it is no id of ours."""
+    digits = build_id.removeprefix("b")
+    ours = build_id.startswith("b") and digits.isascii() and digits.isdigit() and len(digits) < 16
+    return int(digits) if ours else None
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    name = path.removeprefix(f"{directory}/")
+    return name != path and "/" not in name and build_number(name.removesuffix(".jobs")) is not None
