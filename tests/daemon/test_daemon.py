@@ -132,16 +132,20 @@ class TestLeases:
         go = daemon.begin(connection, project, "build")
         assert go["target_dir"].startswith(str(daemon.mount_point))
         assert len(daemon.status()["builds"]) == 1
-        sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         connection.close()
-        second = daemon.connect()
-        daemon.begin(second, project, "build", pid=sleeper.pid)
+        daemon.wait_for(lambda: not daemon.status()["builds"], "its end")
+
+    def test_a_build_ends_with_its_process_though_somebody_holds_its_connection(
+        self, daemon, project
+    ):
+        daemon.start()
+        sleeper = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        connection = daemon.connect()
+        daemon.begin(connection, project, "build", pid=sleeper.pid)
+        assert [build["pid"] for build in daemon.status()["builds"]] == [sleeper.pid]
         sleeper.communicate(b"\n")
-        daemon.wait_for(
-            lambda: [b["pid"] for b in daemon.status()["builds"]] == [os.getpid()],
-            "the build of the process that ended is gone",
-        )
-        second.close()
+        daemon.wait_for(lambda: not daemon.status()["builds"], "its end")
+        connection.close()
 
     def test_the_cargo_of_a_killed_launcher_is_ended(self, daemon, project):
         daemon.start()

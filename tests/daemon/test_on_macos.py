@@ -113,8 +113,6 @@ def test_a_slow_diskutil_holds_up_the_disk_and_nothing_else(simulated_mac, mac_d
 def test_recreate_gives_a_new_and_empty_disk(simulated_mac, mac_daemon, project):
     mac_daemon.start()
     connection, go = build(mac_daemon, project)
-    connection.close()
-    connection = mac_daemon.connect()
     with pytest.raises(DaemonRefused, match="used by 1 build"):
         disk(mac_daemon, "recreate")
     disk(mac_daemon, "recreate", force=True)
