@@ -502,8 +502,8 @@ def test_molds_memory_is_seen(project):
 )
 def test_only_mold_is_told_not_to_fork(project, tmp_path, name, argv, kind, added):
     project.daemon.start()
-    real = program(tmp_path / "real" / name, f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/got\n')
     command, env = gated_link(project, tmp_path, "")
+    real = program(tmp_path / "real" / name, f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/got\n')
     env["FORGE_LINKER"] = str(real)
     assert subprocess.run([*command, *argv], env=env, timeout=20).returncode == 0
     assert (tmp_path / "got").read_text().splitlines()[2:] == [*argv, *added]
