@@ -272,7 +272,7 @@ class Budget:
                 return head
         if self._kept.cores and self.running_cores + self._kept.sum() >= self.capacity:
             return None
-        if self._clearing and not self._clearing.build.may_run(self._clearing):
+        if self._clearing and not self._clearing.build.may_start(self._clearing):
             self._clearing = None
         if self._clearing is None:
             first = self._first()
@@ -385,9 +385,9 @@ class Budget:
     def _why(self, ticket: Ticket) -> Why:
         if self.is_held:
             return Why.HELD
-        if not (ticket.build.is_in_line and ticket.build.may_run(ticket)):
+        if not ticket.build.may_start(ticket):
             return Why.OWN_CAP
-        if self._clearing is None:
+        if self._clearing is None or not self._clearing.build.may_start(self._clearing):
             return Why.CORES
         return Why.ROOM if ticket is self._clearing else Why.CLEARING
 

@@ -176,6 +176,10 @@ class Member:
             return True
         return self.running_cores + ticket.cores <= self.cap
 
+    def may_start(self, ticket: Ticket) -> bool:
+        """Say whether nothing within the build keeps a waiting unit back."""
+        return self.is_in_line and self.may_run(ticket)
+
     def check(self, running: Sequence[Ticket]) -> None:
         """Assert that it counts what runs, and is in line exactly when it has a unit to start."""
         assert self.running == len(running), f"{self.id} miscounts its units"

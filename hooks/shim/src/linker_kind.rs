@@ -17,8 +17,7 @@ pub enum Kind {
 impl Kind {
     pub fn of(real: &OsStr, words: &[OsString]) -> Kind {
         let real = paths::basename(real.as_bytes());
-        let chosen = words.iter().rev().find_map(|word| chosen_by(word));
-        let name = match chosen {
+        let name = match chosen(words) {
             Some(chosen) if !is_raw(real) => paths::basename(chosen), // a driver obeys
             _ => real,
         };
@@ -68,11 +67,13 @@ impl Kind {
     }
 }
 
-/// The linker that an argument makes a compiler driver use.
-fn chosen_by(word: &OsString) -> Option<&[u8]> {
-    let word = word.as_bytes();
-    word.strip_prefix(b"-fuse-ld=")
-        .or_else(|| word.strip_prefix(b"--ld-path="))
+/// The linker that the arguments make a compiler driver use. Clang prefers `--ld-path`.
+fn chosen(words: &[OsString]) -> Option<&[u8]> {
+    let last = |option: &[u8]| {
+        let mut latest_first = words.iter().rev();
+        latest_first.find_map(|word| word.as_bytes().strip_prefix(option))
+    };
+    last(b"--ld-path=").or_else(|| last(b"-fuse-ld="))
 }
 
 /// Exactly mold: of a program whose name only contains the word nothing is known.
@@ -153,6 +154,10 @@ mod tests {
         assert_eq!(
             of("cc", &["--ld-path=/x/ld.mold"]),
             (Kind::Mold, wl.clone())
+        );
+        assert_eq!(
+            of("clang", &["--ld-path=/x/ld.lld", "-fuse-ld=mold"]),
+            (Kind::Lld, None)
         );
         // A wrapper that is called as a driver is one, whatever its name.
         assert_eq!(of("my-mold", &["-fuse-ld=mold"]), (Kind::Mold, wl));

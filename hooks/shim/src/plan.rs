@@ -26,11 +26,10 @@ impl Plan {
             None => Vec::new(),
             Some(Value::Object(rows)) => rows
                 .iter()
-                .map(|(name, value)| Some((name.clone(), passable(value.text()?)?)))
+                .map(|(name, value)| Some((variable(name)?, passable(value.text()?)?)))
                 .collect::<Option<Vec<_>>>()?,
             Some(_) => return None,
         };
-        let names_pass = env.iter().all(|(name, _)| is_name(name));
         let argv = value.get("argv")?.texts()?;
         let jobserver = match value.get("jobserver") {
             None | Some(Value::Null) => None,
@@ -40,7 +39,7 @@ impl Plan {
             None | Some(Value::Null) => None,
             Some(given) => Some(given.text()?.to_vec()),
         };
-        names_pass.then_some(Plan {
+        Some(Plan {
             build: value.get("build")?.text()?.to_vec(),
             argv: argv
                 .iter()
@@ -82,8 +81,9 @@ fn passable(bytes: &[u8]) -> Option<Vec<u8>> {
     (!bytes.contains(&0)).then(|| bytes.to_vec())
 }
 
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && !name.contains(&b'=') && !name.contains(&0)
+fn variable(name: &[u8]) -> Option<Vec<u8>> {
+    let is_name = !name.is_empty() && !name.contains(&b'=');
+    passable(name).filter(|_| is_name)
 }
 
 /// The build's FIFO of job tokens, handed over by descriptors: older GNU make dies of `fifo:`.
