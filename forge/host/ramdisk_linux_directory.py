@@ -30,6 +30,7 @@ WALK_EVERY_S = 15.0
 """A directory's size is measured by walking it, at most this often."""
 TRIES = 5
 PAUSE_S = 0.1
+RETRIES_S = 2.0  # all tries after the first together: a build may write faster than we delete
 
 _ASIDE = ".gone-"
 
@@ -137,12 +138,14 @@ def _own_marker(aside: str) -> DiskMarker | None:
 
 def _delete(root: str, marker: DiskMarker, tries: int) -> bool:
     """Say whether the tree is gone, or empty where its parent keeps it."""
+    until = float("inf")
     for attempt in range(tries):
         if attempt:
+            until = min(until, time.monotonic() + RETRIES_S)
             time.sleep(PAUSE_S)
         top = _open_directory(root)
         try:
-            _empty(top)
+            _empty(top, until)
             left = set(os.listdir(top)) - {MARKER_NAME}
         finally:
             os.close(top)
@@ -165,26 +168,28 @@ def _remove_root(root: str, marker: DiskMarker) -> bool:
     return True
 
 
-def _empty(top: int) -> None:
-    """Delete what can be deleted below `top`, except the marker."""
-    directories = _delete_files(top, top)
-    while directories:
+def _empty(top: int, until: float) -> None:
+    """Delete what can be deleted below `top` before `until`, except the marker."""
+    directories = _delete_files(top, top, until)
+    while directories and time.monotonic() < until:
         name = directories.pop()
         with suppress(OSError):  # ENOTEMPTY, EACCES: what is left is counted in the end
             directory = _open_directory(name, top)
             try:
-                directories += _delete_files(directory, top)
+                directories += _delete_files(directory, top, until)
             finally:
                 os.close(directory)
             os.rmdir(name, dir_fd=top)
 
 
-def _delete_files(directory: int, top: int) -> list[str]:
+def _delete_files(directory: int, top: int, until: float) -> list[str]:
     """Delete the files of `directory`, move its directories to `top`; return their new names."""
     moved = []
     for name in os.listdir(directory):
         if directory == top and name == MARKER_NAME:
             continue
+        if time.monotonic() >= until:
+            break
         with suppress(OSError):  # as in `_empty`
             try:
                 os.unlink(name, dir_fd=directory)

@@ -276,6 +276,7 @@ class TestTakingADirectoryAway:
             number = 0
             while not ended.is_set():
                 number += 1
+                time.sleep(0.0005)
                 with suppress(FileNotFoundError):  # deleted: nothing can be made in it any more
                     os.mkdir(f"d{number}", dir_fd=inside)
                     os.close(os.open(f"d{number}/f", os.O_CREAT | os.O_WRONLY, dir_fd=inside))
