@@ -17,7 +17,6 @@ from forge.core.actions import (
 )
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskPhase
-from forge.core.gates import Tally
 from forge.core.moment import Moment
 from forge.core.redirect import decide
 from forge.core.replies import error
@@ -197,7 +196,8 @@ class Launches:
         start = build.start
         assert build.conn is not None and start, "a build that starts has a launcher and a plan"
         build.enters(BuildPhase.GRANTED, now.steady_s)
-        self._state.gates.tallies[build.id] = Tally()
+        cap = None if start.tokens is None else start.tokens + 1
+        opened = self._state.gates.begin(build, cap, now)
         fields = {
             "build": build.id,
             "argv": without_secrets(build.args.argv),
@@ -208,6 +208,7 @@ class Launches:
             "gated": build.is_gated,
         }
         return [
+            *opened,
             Log("build.granted", fields),
             Send(
                 build.conn,

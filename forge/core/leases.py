@@ -66,7 +66,7 @@ class Leases:
         took_s = round(now.steady_s - build.began_steady_s, 3)
         fields = {"build": build.id, "exit": message.exit, "signal": message.signal}
         tally = asdict(self._state.gates.tallies.get(build.id, Tally()))
-        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self.forget(build)]
+        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self.forget(build, now)]
 
     def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
         """Take over a build from a daemon that is gone."""
@@ -90,7 +90,6 @@ class Leases:
             since=now.steady_s, phase=BuildPhase.RUNNING,
             target_dir=message.target_dir, cargo_pid=message.cargo_pid,
         )  # fmt: skip
-        self._state.gates.tallies[build_id] = Tally()
         jobserver: list[Action] = []
         if message.jobserver and _lies_in(message.jobserver, self._state.settings.jobserver_dir):
             build.jobserver = message.jobserver
@@ -99,6 +98,7 @@ class Leases:
         build.root = target_dir.root if target_dir else None
         self.keep(build)
         return [
+            *self._state.gates.begin(build, None, now),
             KeepNextBuild(self.next_build),
             Watch(build.launcher_key, message.pid),
             Watch(build.cargo_key, message.cargo_pid),
@@ -116,7 +116,10 @@ class Leases:
         self._disconnect(build)
         if build.phase is BuildPhase.RUNNING:
             return []
-        return [Log("build.left", {"build": build.id, "phase": build.phase}), *self.forget(build)]
+        return [
+            Log("build.left", {"build": build.id, "phase": build.phase}),
+            *self.forget(build, now),
+        ]
 
     def gone(self, event: events.Gone, now: Moment) -> list[Action]:
         """End the cargo of a launcher that was killed; forget what is over."""
@@ -132,14 +135,14 @@ class Leases:
             self._disconnect(build)
             build.enters(BuildPhase.ORPHANED, now.steady_s)
             return [Log("build.orphaned", {"build": build.id}), EndOrphan(build.cargo_key)]
-        return [Log("build.gone", {"build": build.id, "part": part}), *self.forget(build)]
+        return [Log("build.gone", {"build": build.id, "part": part}), *self.forget(build, now)]
 
-    def forget(self, build: Build) -> list[Action]:
+    def forget(self, build: Build, now: Moment) -> list[Action]:
         """Let go of a build and of all that it held."""
         self._disconnect(build)
         del self.builds[build.id]
-        self._state.gates.tallies.pop(build.id, None)
-        actions: list[Action] = [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
+        actions = self._state.gates.finish(build.id, now)
+        actions += [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
         if build.jobserver:
             actions.append(RemoveJobserver(build.id))
         if build.target_dir and build.args.verb != "metadata":

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from forge.core.gates import Tally
 from forge.core.moment import Moment
+from forge.core.priority import priority_of
 from forge.core.start import without_secrets
+from forge.core.waits import Standing
 
 if TYPE_CHECKING:
     from forge.core.state import State
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 def status_report(state: "State", now: Moment) -> dict[str, Any]:
     """Build the status object. Sizes are bytes unless named `_mib`, times seconds."""
     users: dict[str, list[str]] = {}
+    standings = {one.build: one for one in state.gates.budget.report()}
     for build in state.builds.values():
         if build.target_dir:
             users.setdefault(build.target_dir, []).append(build.id)
@@ -68,6 +71,8 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
                 "interactive": build.interactive,
                 "parent": build.parent,
                 "began_at": build.began_at,
+                "priority": priority_of(build),
+                "share_cores": _share(standings.get(build.id)),
                 "gates": _gates_report(state, build.id),
             }
             for build in state.builds.values()
@@ -98,11 +103,16 @@ def disk_report(state: "State") -> dict[str, Any]:
     }
 
 
+def _share(standing: Standing | None) -> float | None:
+    return round(standing.share_cores, 2) if standing else None
+
+
 def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
     running = state.gates.running_of(build_id)
     tally = state.gates.tallies.get(build_id, Tally())
     return {
         "units_running": [one.what for one in running if not one.is_link],
+        "units_waiting": [one.what for one in state.gates.waiting_of(build_id)],
         "links_running": [one.what for one in running if one.is_link],
         **asdict(tally),
     }

@@ -47,7 +47,7 @@ class State:
         self.settings = settings
         self.disk = DiskLife()
         self.shim = ShimLife()
-        self.gates = Gates()
+        self.gates = Gates(settings.cores)
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
         self.launches = Launches(self)
@@ -111,9 +111,15 @@ class State:
         """Say whether builds or changes to the disk are under way: the daemon then ticks faster."""
         return bool(self.builds) or self.disk.is_changing
 
+    @property
+    def due_s(self) -> float | None:
+        """When the next tick is wanted, by the steady clock; None when the usual ones will do."""
+        return self.gates.budget.due_s
+
     def check(self) -> None:
         """Assert the invariants."""
         self.leases.check()
+        self.gates.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -126,8 +132,7 @@ class State:
     def _closed(self, event: events.Closed, now: Moment) -> list[Action]:
         self._questions.pop(event.conn, None)
         self._disk_requests.drop(event.conn)
-        self.gates.closed(event.conn)
-        return self.leases.closed(event, now)
+        return self.gates.closed(event.conn, now) + self.leases.closed(event, now)
 
     def _resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
         question = self._questions.pop(event.conn, None)
@@ -222,7 +227,8 @@ class State:
     def _settings_loaded(self, event: events.SettingsLoaded, now: Moment) -> list[Action]:
         was, self.settings = self.settings, event.settings
         line = f"configuration read: {event.settings.config_file or 'defaults'}"
-        actions: list[Action] = [Log("config.loaded", {"file": event.settings.config_file})]
+        actions = self.gates.set_cores(event.settings.cores, now)
+        actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
         if is_new_size and wish and self.disk.phase is DiskPhase.MOUNTED:
@@ -285,9 +291,9 @@ class State:
         ]
 
     def _tick(self, event: events.Tick, now: Moment) -> list[Action]:
-        actions: list[Action] = []
+        actions = self.gates.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)
-            actions += self.launches.say_wait(now)
+            actions += self.launches.say_wait(now) + self.gates.say_wait(now)
         return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.builds))

@@ -67,6 +67,9 @@ class Loop:
     def _set_timer(self) -> None:
         every_s = TICK_BUSY_S if self._state.is_busy else TICK_IDLE_S
         now = self._loop.time()
+        due_s = self._state.due_s
+        if due_s is not None:
+            every_s = min(every_s, max(0.001, due_s - now))
         if (
             self._timer
             and not self._timer.cancelled()

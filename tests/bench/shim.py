@@ -1,8 +1,8 @@
 """What the native shim adds: `python -m tests.bench.shim`.
 
-The wrapper against the real cargo for `--version` and a no-op build, each in turn; the gates against
-plain cargo for the cold build of 200 small crates in a target dir on the same disk. The daemon is
-the real one; `--crates` and `--builds` make it shorter.
+The wrapper against the real cargo for `--version` and a no-op build, each in turn; the gates
+against plain cargo for the cold build of 200 small crates in a target dir on the same disk. The
+daemon is the real one; `--crates` and `--builds` make it shorter.
 """
 
 import argparse

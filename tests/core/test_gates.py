@@ -225,6 +225,102 @@ def test_units_and_links_start_at_once_and_are_counted(driver):
     assert (gates["unit_peak_kib"], gates["link_peak_kib"]) == (4096, 8192)
 
 
+def ask(driver, conn, build_id, crate="serde"):
+    driver.receive(conn, messages.Unit(build=build_id, pid=5, crate=crate, kinds=["lib"]))
+
+
+def runs(driver, conn):
+    return any(to == conn and message["type"] == "go" for to, message in driver.sent)
+
+
+def test_units_of_all_builds_together_never_outnumber_the_cores():
+    driver = Driver(settings(gates=True, cores=2))
+    driver.post(events.ShimReady(SHIM))
+    one, two = driver.run(1), driver.run(2, root="/src/other")
+    for conn, build_id in ((11, one), (12, one), (21, two), (22, two)):
+        ask(driver, conn, build_id)
+    assert [conn for conn in (11, 12, 21, 22) if runs(driver, conn)] == [11, 12]
+    assert "waiting for a core: 2 of 2 cores busy" in driver.reply(21, "wait")["reason"]
+    driver.receive(11, messages.UnitEnded(**ENDED))
+    driver.now_s += 0.1  # the core is kept for the first in turn for a moment
+    driver.post(events.Tick())
+    assert runs(driver, 21)
+    assert not runs(driver, 22)
+    driver.post(events.Closed(12))  # killed: its core goes to the next as well
+    driver.now_s += 0.1
+    driver.post(events.Tick())
+    assert runs(driver, 22)
+
+
+def test_a_unit_that_waits_hears_from_the_daemon_each_second_and_shows_in_the_status():
+    driver = Driver(settings(gates=True, cores=1))
+    driver.post(events.ShimReady(SHIM))
+    build_id = driver.run(1)
+    ask(driver, 11, build_id)
+    ask(driver, 12, build_id, "syn")
+    for _ in range(3):
+        driver.now_s += 1
+        driver.post(events.Tick())
+    waits = [m for to, m in driver.sent if to == 12 and m["type"] == "wait"]
+    assert [wait["since_s"] for wait in waits] == [0.0, 1.0, 2.0, 3.0]
+    driver.receive(9, messages.Status())
+    (build,) = driver.reply(9, "status")["status"]["builds"]
+    assert build["gates"]["units_waiting"] == ["syn"]
+
+
+def test_a_linker_needs_no_core_since_its_rustc_has_one():
+    driver = Driver(settings(gates=True, cores=1))
+    driver.post(events.ShimReady(SHIM))
+    build_id = driver.run(1)
+    ask(driver, 11, build_id)
+    driver.receive(12, messages.Link(build=build_id, pid=6, output="/t/app"))
+    assert runs(driver, 12)
+
+
+@pytest.mark.parametrize(
+    ("env", "interactive", "priority"),
+    [
+        ({}, True, "interactive"),
+        ({}, False, "batch"),
+        ({"CI": "true"}, True, "batch"),
+        ({"VSCODE_PID": "7"}, False, "interactive"),
+        ({"FORGE_PRIORITY": "batch"}, True, "batch"),
+        ({"FORGE_PRIORITY": "interactive", "CI": "1"}, False, "interactive"),
+        ({"FORGE_PRIORITY": "urgent"}, False, "batch"),
+    ],
+)
+def test_how_a_build_was_started_says_who_goes_first(driver, env, interactive, priority):
+    driver.post(events.ShimReady(SHIM))
+    begin(driver, 1, env=env, interactive=interactive)
+    driver.receive(9, messages.Status())
+    assert driver.reply(9, "status")["status"]["builds"][0]["priority"] == priority
+
+
+def test_an_interactive_unit_overtakes_batch_units_that_came_before():
+    driver = Driver(settings(gates=True, cores=1))
+    driver.post(events.ShimReady(SHIM))
+    batch = driver.run(1)
+    person = driver.run(2, root="/src/other", interactive=True)
+    for conn, build_id in ((11, batch), (12, batch), (21, person)):
+        ask(driver, conn, build_id)
+    driver.receive(11, messages.UnitEnded(**ENDED))
+    assert runs(driver, 21)
+    assert not runs(driver, 12)
+
+
+def test_more_cores_in_the_configuration_let_more_units_start():
+    driver = Driver(settings(gates=True, cores=1))
+    driver.post(events.ShimReady(SHIM))
+    build_id = driver.run(1, "build", "-j4")
+    driver.post(events.SettingsLoaded(settings(gates=True, cores=1)))
+    other = driver.run(2, root="/src/other")
+    ask(driver, 11, build_id)
+    ask(driver, 21, other)
+    assert not runs(driver, 21)
+    driver.post(events.SettingsLoaded(settings(gates=True, cores=3)))
+    assert runs(driver, 21)
+
+
 def test_what_a_killed_gate_held_is_taken_back(driver):
     build_id = running(driver)
     driver.receive(2, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"]))

@@ -64,6 +64,19 @@ class Daemon(RuleBasedStateMachine):
     def ended(self, conn):
         self.driver.receive(conn, messages.Ended(exit=0))
 
+    @rule(conn=st.integers(1, 8), build=st.sampled_from(["b1", "b2", "b7"]), link=st.booleans())
+    def unit(self, conn, build, link):
+        message: messages.Message
+        if link:
+            message = messages.Link(build=build, pid=1)
+        else:
+            message = messages.Unit(build=build, pid=1, crate="c", kinds=["lib"])
+        self.driver.receive(conn, message)
+
+    @rule(conn=st.integers(1, 8))
+    def unit_ended(self, conn):
+        self.driver.receive(conn, messages.UnitEnded(exit=0))
+
     @rule(conn=CONNS, build=st.sampled_from(["b1", "b2", "b7", "nonsense"]))
     def adopt(self, conn, build):
         self.driver.receive(
@@ -86,7 +99,7 @@ class Daemon(RuleBasedStateMachine):
 
     @invariant()
     def each_grant_is_given_once(self):
-        granted = [m["build"] for _, m in self.driver.sent if m["type"] == "go"]
+        granted = [m["build"] for _, m in self.driver.sent if m["type"] == "go" and "build" in m]
         assert len(granted) == len(set(granted))
 
     def teardown(self):

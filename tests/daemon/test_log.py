@@ -63,8 +63,8 @@ def test_without_a_free_descriptor_the_log_keeps_the_one_it_has(tmp_path):
 
 
 def test_a_rotation_that_fails_loses_no_line_and_is_not_tried_on_every_line(tmp_path, capsys):
-    (tmp_path / "log.1" / "kept").mkdir(parents=True)
-    (tmp_path / "log.2").touch()  # a directory cannot replace it
+    (tmp_path / "log.3" / "kept").mkdir(parents=True)  # a file cannot replace it
+    (tmp_path / "log.2").touch()
     log = DecisionLog(str(tmp_path / "log"), 1000, echo=True)
     for number in range(40):
         log.write("tick", {"number": number})
@@ -77,7 +77,7 @@ def test_a_rotation_that_fails_loses_no_line_and_is_not_tried_on_every_line(tmp_
     for number in range(40, 44):
         log.write("tick", {"number": number})
     log.close()
-    assert (tmp_path / "log.2" / "kept").exists()
+    assert (tmp_path / "log.3" / "kept").exists()
     assert numbers_in(tmp_path / "log.1", tmp_path / "log") == list(range(44))
 
 

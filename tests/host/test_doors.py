@@ -114,7 +114,7 @@ class TestStore:
         assert len(list(tmp_path.glob("db.broken-*"))) == 1
 
     def test_one_that_cannot_be_written_is_said_once_and_harms_nobody(self, tmp_path):
-        said = []
+        said: list[str] = []
         store = Store(str(tmp_path / "db"), said.append)
         store._db.execute("PRAGMA query_only = ON")  # as a full disk would: every write fails
         store.keep_next_build(5)
