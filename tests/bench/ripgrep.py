@@ -19,8 +19,8 @@ from tests.bench.measure import (
     report,
     timed,
 )
-from tests.scenarios.conftest import PrivateForge, clean_env, package
-from tests.scenarios.test_build_workspace import ripgrep_source
+from tests.scenarios.conftest import PrivateForge, clean_env, package, registry_source
+from tests.scenarios.test_build_workspace import RIPGREP
 
 WAYS = ("forge, RAM disk", "forge, SSD", "cargo, SSD")
 
@@ -40,7 +40,7 @@ def main() -> None:
     raw: dict[str, dict[str, list[float]]] = {way: {"cold": [], "incremental": []} for way in WAYS}
     with private_forge() as on_ram, private_forge() as on_ssd, tempfile.TemporaryDirectory() as at:
         on_ssd.configure(kind="none")
-        source = ripgrep_source(Path(at))
+        source = registry_source("ripgrep", Path(at), f"={RIPGREP}")
         projects = {way: Path(shutil.copytree(source, Path(at) / f"p{n}")) for n, way in
                     enumerate(WAYS)}  # fmt: skip
         timed(["cargo", "fetch"], source, clean_env())

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -371,3 +372,16 @@ def freshness(stdout: str) -> dict[str, bool]:
 def forge_lines(stderr: str) -> list[str]:
     """Return what Forge itself has said."""
     return [line for line in stderr.splitlines() if line.startswith("forge: ")]
+
+
+def registry_source(name: str, place: Path, version: str = "*") -> Path:
+    """Copy the source of a crate out of cargo's own cache, fetched by cargo if need be."""
+    asking = package(place / "asking", manifest=f'[dependencies]\n{name} = "{version}"\n')
+    done = cargo("fetch", cwd=asking)
+    if done.returncode:
+        pytest.skip(f"the crates registry does not give {name}: {done.stderr[-300:]}")
+    lock = tomllib.loads((asking / "Cargo.lock").read_text())
+    (locked,) = (one["version"] for one in lock["package"] if one["name"] == name)
+    cargo_home = Path(clean_env().get("CARGO_HOME") or Path.home() / ".cargo")
+    (source, *_) = cargo_home.glob(f"registry/src/*/{name}-{locked}")
+    return Path(shutil.copytree(source, place / name))

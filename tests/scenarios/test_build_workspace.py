@@ -17,7 +17,7 @@ from tests.scenarios.conftest import (
     forge_lines,
     freshness,
     open_forge,
-    package,
+    registry_source,
 )
 
 pytestmark = pytest.mark.real_cargo
@@ -148,21 +148,10 @@ def test_clean_empties_the_target_dir_and_the_next_build_fills_it_again(
     assert (target_dir / "CACHEDIR.TAG").exists()
 
 
-def ripgrep_source(place: Path) -> Path:
-    """Copy the source of ripgrep out of cargo's own cache, fetched by cargo if need be."""
-    asking = package(place / "asking", manifest=f'[dependencies]\nripgrep = "={RIPGREP}"\n')
-    done = cargo("fetch", cwd=asking)
-    if done.returncode:
-        pytest.skip(f"the crates registry does not give ripgrep: {done.stderr[-300:]}")
-    cargo_home = Path(clean_env().get("CARGO_HOME") or Path.home() / ".cargo")
-    (source, *_) = cargo_home.glob(f"registry/src/*/ripgrep-{RIPGREP}")
-    return Path(shutil.copytree(source, place / "ripgrep"))
-
-
 def test_ripgrep_builds_cold_and_is_fresh_for_forge_and_plain_cargo_in_turn(
     forge: PrivateForge, tmp_path: Path
 ) -> None:
-    source = ripgrep_source(tmp_path)
+    source = registry_source("ripgrep", tmp_path, f"={RIPGREP}")
     cold = forge.run("build", cwd=source)
     assert cold.returncode == 0, cold.stderr
     assert not (source / "target").exists()

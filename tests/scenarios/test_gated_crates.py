@@ -18,6 +18,7 @@ from tests.scenarios.conftest import (
     forge_lines,
     freshness,
     package,
+    registry_source,
 )
 
 pytestmark = pytest.mark.real_cargo
@@ -47,22 +48,6 @@ def needs(program: str):
 def gates_of(forge: PrivateForge) -> dict[str, int]:
     """Return what the gates saw of the build that ended last."""
     return forge.decisions("build.ended")[-1]
-
-
-def registry_source(name: str, into: Path) -> Path:
-    """Fetch a crate from the crates registry and copy its source to where it may be built."""
-    scratch = package(into / "scratch")
-    with (scratch / "Cargo.toml").open("a") as manifest:
-        manifest.write(f'[dependencies]\n{name} = "*"\n')
-    fetched = cargo("metadata", "--format-version", "1", cwd=scratch)
-    if fetched.returncode:
-        pytest.skip(f"{name} cannot be fetched: {fetched.stderr.strip().splitlines()[-1]}")
-    found = re.search(rf'"manifest_path":"([^"]*/{name}-[0-9][^"]*)/Cargo\.toml"', fetched.stdout)
-    assert found
-    copy = into / name
-    shutil.copytree(found[1], copy, ignore=shutil.ignore_patterns("Cargo.lock"))
-    subprocess.run(["chmod", "-R", "u+w", str(copy)], check=True)
-    return copy
 
 
 C_BUILD = textwrap.dedent(
