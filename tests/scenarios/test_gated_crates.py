@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.scenarios.conftest import (
     freshness,
     package,
     registry_source,
+    wait_until,
 )
 
 pytestmark = pytest.mark.real_cargo
@@ -45,9 +47,15 @@ def needs(program: str):
     return pytest.mark.skipif(not shutil.which(program), reason=f"there is no {program}")
 
 
-def gates_of(forge: PrivateForge) -> dict[str, int]:
-    """Return what the gates saw of the build that ended last."""
-    return forge.decisions("build.ended")[-1]
+def gates_of(forge: PrivateForge) -> dict[str, Any]:
+    """Return what the gates saw of the build that began last; its end is told after it."""
+    build = forge.decisions("build.granted")[-1]["build"]
+
+    def ended() -> list[dict[str, Any]]:
+        return [one for one in forge.decisions("build.ended") if one["build"] == build]
+
+    (end,) = wait_until(ended)
+    return dict(end)
 
 
 C_BUILD = textwrap.dedent(
