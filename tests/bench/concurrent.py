@@ -18,7 +18,7 @@ import psutil
 from tests.bench.measure import arguments, machine, print_table, private_forge, quartiles, report
 from tests.scenarios.conftest import PrivateForge, clean_env, package, registry_source
 
-CRATES = {"ripgrep": "14", "fd-find": "10", "tokei": "12", "hyperfine": "1"}
+CRATES = {"ripgrep": "14", "fd-find": "10", "tokei": "12", "hyperfine": "=1.20.0"}
 WAYS = ("cargo, one after another", "cargo, all at once", "forge, all at once")
 COMPILERS = ("rustc", "clippy-driver", "ld", "lld", "ld.lld", "rust-lld", "mold", "collect2", "cc")
 SAMPLE_S = 0.05

@@ -269,6 +269,8 @@ class TestTakingADirectoryAway:
     def test_its_place_is_free_at_once_while_a_build_still_writes(self, tmp_path, place):
         ramdisk = door(tmp_path)
         disk = ramdisk.ensure(spec(place, DiskKind.SHM))
+        for number in range(300):  # takes longer to delete than the writer pauses
+            Path(place, f"old{number}").mkdir()
         inside = os.open(place, os.O_RDONLY)
         ended = threading.Event()
 
