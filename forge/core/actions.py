@@ -156,7 +156,7 @@ class UnmountDisk:
 
 @dataclass(frozen=True, slots=True)
 class MeasureDisk:
-    """Measure the disk; answered by `DiskMeasured`, or `DiskFailed(lost=True)` when it is gone."""
+    """Measure the disk; answered by `DiskMeasured`, `DiskLost` or `DiskUnmeasured`."""
 
     disk: Disk
 

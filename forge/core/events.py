@@ -115,6 +115,21 @@ class DiskMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskLost:
+    """The disk with this token is not there any more, or another is in its place."""
+
+    token: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUnmeasured:
+    """The disk could not be looked at now, which says nothing of the disk."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShimReady:
     """The shim can be used."""
 
@@ -172,6 +187,8 @@ Event = (
     | DiskAbsent
     | DiskUnmounted
     | DiskMeasured
+    | DiskLost
+    | DiskUnmeasured
     | ShimReady
     | ShimMissing
     | JobserverMade

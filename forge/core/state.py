@@ -70,6 +70,8 @@ class State:
             events.DiskAbsent: self._disk_absent,
             events.DiskUnmounted: self._disk_unmounted,
             events.DiskMeasured: self._disk_measured,
+            events.DiskLost: self._disk_lost,
+            events.DiskUnmeasured: self._disk_unmeasured,
             events.ShimReady: self._shim_ready,
             events.ShimMissing: self._shim_missing,
             events.JobserverMade: self.launches.jobserver_made,
@@ -213,6 +215,19 @@ class State:
         if self.disk.disk:
             self.disk.usage = event.usage
         return []
+
+    def _disk_lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
+        self.disk.is_measuring = False
+        disk = self.disk.disk
+        if disk is None or disk.token != event.token:
+            return []  # we know by now, and have perhaps another one
+        actions = self.lose_disk(event.reason, now)
+        actions += self._disk_requests.refuse("disk-unavailable", event.reason, None)
+        return actions + self.launches.wake(now)
+
+    def _disk_unmeasured(self, event: events.DiskUnmeasured, now: Moment) -> list[Action]:
+        self.disk.is_measuring = False
+        return [Log("disk.unmeasured", {"reason": event.reason})]
 
     # The shim
 

@@ -4,7 +4,6 @@ What may block goes to worker threads: one thread for the disk, since it changes
 one for walking target dirs, and a few for all that a build waits for.
 """
 
-import errno
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +26,6 @@ from forge.paths import cache_dir
 
 MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS)
 """Kinds whose use costs one system call; the others are walked."""
-
-UNREADABLE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EIO)
-"""Reasons for which a disk that is there cannot be looked at now."""
 
 Post = Callable[[events.Event], None]
 
@@ -239,10 +235,9 @@ class Performer:
         try:
             return events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
         except ForgeError as error:
-            return events.DiskFailed(error.slug, error.message, error.hint, lost=True)
+            return events.DiskLost(action.disk.token, error.message)
         except OSError as error:
-            lost = error.errno not in UNREADABLE
-            return events.DiskFailed("disk-unavailable", str(error), lost=lost)
+            return events.DiskUnmeasured(str(error))
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:
@@ -272,7 +267,7 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
         case actions.EnsureDisk() | actions.ResizeDisk() | actions.UnmountDisk():
             return events.DiskFailed("disk-unavailable", reason)
         case actions.MeasureDisk():
-            return events.DiskFailed("disk-unavailable", reason, lost=True)
+            return events.DiskUnmeasured(reason)
         case actions.LoadSettings():
             return events.SettingsRefused(reason, None, action.conn)
     return None

@@ -121,7 +121,7 @@ def test_a_full_disk_found_while_making_the_target_dir_is_no_lost_disk(driver):
 
 def test_builds_on_a_disk_that_vanishes_are_told(driver):
     driver.run(1)
-    driver.post(events.DiskFailed("disk-unavailable", "/mnt/builds is gone", lost=True))
+    driver.post(events.DiskLost(DISK.token, "/mnt/builds is gone"))
     assert "/mnt/builds is gone" in driver.reply(1, "say")["line"]
     assert driver.state.disk.phase is DiskPhase.ABSENT
 
@@ -458,6 +458,23 @@ def test_one_measurement_of_the_disk_is_under_way_at_a_time(driver):
         driver.post(events.Tick())
     assert len(driver.asked(actions.MeasureDisk)) == 1
     driver.post(events.DiskMeasured(EMPTY))
+    driver.now_s += 1
+    driver.post(events.Tick())
+    assert len(driver.asked(actions.MeasureDisk)) == 2
+
+
+def test_news_of_an_earlier_disk_is_not_news_of_this_one(driver):
+    driver.run(1)
+    driver.post(events.DiskLost("an earlier one", "it is gone"))
+    assert driver.state.disk.phase is DiskPhase.MOUNTED
+
+
+def test_a_disk_that_cannot_be_looked_at_now_is_looked_at_again_later(driver):
+    driver.run(1)
+    driver.now_s += 1
+    driver.post(events.Tick())
+    driver.post(events.DiskUnmeasured("Too many open files"))
+    assert driver.state.disk.phase is DiskPhase.MOUNTED
     driver.now_s += 1
     driver.post(events.Tick())
     assert len(driver.asked(actions.MeasureDisk)) == 2

@@ -46,6 +46,10 @@ class Daemon(RuleBasedStateMachine):
         if self.driver.state.disk.is_changing or lost:
             self.driver.post(events.DiskFailed("disk-unavailable", "no", lost=lost))
 
+    @rule(token=st.sampled_from([DISK.token, "another"]))
+    def disk_lost(self, token):
+        self.driver.post(events.DiskLost(token, "no"))
+
     @rule()
     def disk_unmounted(self):
         if self.driver.state.disk.phase == "unmounting":
