@@ -8,6 +8,7 @@ careless questions. See docs/design/ramdisk-macos.md.
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -36,6 +37,10 @@ CAVEATS = (
     "it keeps the most that it ever held until it is recreated with `forge disk recreate`",
     "macOS ignores ownership on it: other users of this machine can read it",
 )
+
+
+_UNREADABLE = {errno.EMFILE, errno.ENFILE, errno.EINTR}
+"""Why a volume that is there may not open now."""
 
 
 class DarwinRamDisk:
@@ -87,6 +92,8 @@ class DarwinRamDisk:
         try:
             root = os.open(disk.mount_point, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
+            if error.errno in _UNREADABLE:
+                raise
             raise _gone(disk) from error
         try:
             marker = read_marker(Path(disk.mount_point))
