@@ -53,7 +53,7 @@ def measured(way: str, projects: dict[str, Path], forge: PrivateForge) -> dict[s
         shutil.rmtree(forge.target_dir(project), ignore_errors=True)
         shutil.rmtree(forge.mount_point / f"plain-{project.name}", ignore_errors=True)
     memory = Memory()
-    sampler = threading.Thread(target=memory.run)
+    sampler = threading.Thread(target=memory.run, daemon=True)
     sampler.start()
     began = time.monotonic()
     done_s = []
