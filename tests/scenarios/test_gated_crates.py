@@ -224,6 +224,7 @@ def test_sccache_stays_the_users_wrapper_behind_the_gate(lasting_forge, tmp_path
         pytest.param("cc", ["-Clink-arg=-fuse-ld=mold"], marks=needs("mold"), id="mold"),
         pytest.param("cc", ["-Clink-arg=-fuse-ld=lld"], marks=needs("ld.lld"), id="lld"),
         pytest.param("cc", ["-Clink-arg=-fuse-ld=bfd"], marks=needs("ld.bfd"), id="GNU ld"),
+        pytest.param("cc", ["-Clinker-plugin-lto", "-Copt-level=1"], id="linker-plugin-lto"),
         pytest.param("clang", [], marks=needs("clang"), id="clang"),
     ],
 )
