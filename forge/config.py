@@ -137,6 +137,12 @@ SETTINGS: tuple[Setting, ...] = (
         _yes_no,
     ),
     Setting(
+        "builds.at_once", 'a whole number from 1 to 1000, or "auto"', "auto",
+        "How many builds may compile at the same time; the others wait in line, an editor's short"
+        " checks beside them. `auto`: as many as there are cores, and at least 2.",
+        _count(1, 1000),
+    ),
+    Setting(
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
         _yes_no,

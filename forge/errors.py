@@ -63,6 +63,13 @@ class ProtocolMismatch(ForgeError):
     exit_code = os.EX_PROTOCOL
 
 
+class NoSuchBuild(ForgeError):
+    """No build of that id is under way."""
+
+    slug = "no-such-build"
+    exit_code = os.EX_DATAERR
+
+
 class StateDirUnsafe(ForgeError):
     """The state directory is not private to the user, or cannot be made so."""
 

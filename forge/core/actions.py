@@ -39,6 +39,21 @@ class EndOrphan:
 
 
 @dataclass(frozen=True, slots=True)
+class EndTree:
+    """Send SIGTERM to a watched cargo and to all that it has started, down to the leaves."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeLock:
+    """See whether a build's lock file is locked; answered by `LockSeen`."""
+
+    build: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resolve:
     """Find the workspace of a command line; answered by `Resolved`."""
 
@@ -186,6 +201,8 @@ Action = (
     | Watch
     | Unwatch
     | EndOrphan
+    | EndTree
+    | ProbeLock
     | Resolve
     | MakeTargetDir
     | MeasureTargetDir

@@ -9,10 +9,10 @@ more than `MAX_PASSED` interactive ones. Invariant: while a build waits, the mac
 many are admitted as may be; so when none is admitted, the next is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from forge.core.shares import Priority
-from forge.core.units import plural, show_duration
 
 MAX_PASSED = 8
 """So many interactive builds may go before a batch build that came first."""
@@ -42,15 +42,16 @@ class Queued:
     limit: int
     ahead: tuple[str, ...]
 
-    @property
-    def text(self) -> str:
-        """Say it in a line for people."""
-        since = f"(for {show_duration(self.since_s)})"
+    def text(self, name: Callable[[str], str]) -> str:
+        """Say it in a line for people; `name` gives the name of a build."""
         if self.is_held:
-            return f"waiting: the machine is held {since}"
-        runs = f"{plural(len(self.admitted), 'build')} at work, at most {self.limit}"
-        ahead = f"; {len(self.ahead)} ahead: {', '.join(self.ahead[:3])}" if self.ahead else ""
-        return f"waiting for a build to end: {runs}{ahead} {since}"
+            return "the machine is held; `forge resume` lets builds go on"
+        runs = ", ".join(map(name, self.admitted[:3])) + (", …" if len(self.admitted) > 3 else "")
+        ahead = f"; {len(self.ahead)} ahead: {', '.join(map(name, self.ahead[:3]))}"
+        return (
+            f"waiting for a build to end: {len(self.admitted)} at work ({runs}), at most"
+            f" {self.limit}{ahead if self.ahead else ''}"
+        )
 
 
 @dataclass(slots=True)

@@ -18,27 +18,19 @@ A unit that needs several cores is passed by units of other builds that fit, but
 """
 
 from forge.core.shares import (
+    EVEN_SHARE,
+    GRACE_S,
     UNKNOWN_WORK_S,
     Group,
     Kept,
     Member,
     Priority,
     Ticket,
+    builds_ahead,
     chargeable_s,
     split,
 )
 from forge.core.waits import Standing, Wait, Why
-
-EVEN_SHARE = 0.1
-"""The part of a group's cores that is dealt out evenly; the rest goes in turn. 1.0: all evenly.
-
-Measured in docs/design/budget.md#in-turn-or-evenly.
-"""
-
-GRACE_S = 0.05
-"""A core that the build whose turn it is gives back is kept for it so long: its cargo needs that
-time to start what the unit was holding up. Measured in docs/design/budget.md#grace.
-"""
 
 
 class Budget:
@@ -135,6 +127,15 @@ class Budget:
         self._place(known)
         return self._grant(now_s)
 
+    def adopt(self, build: str, ticket: int, *, now_s: float, cores: int = 1) -> None:
+        """Count what runs already, beyond the capacity if need be. A known ticket stays."""
+        if ticket in self._tickets:
+            return
+        is_held, self.is_held = self.is_held, True
+        self.ask(build, ticket, now_s=now_s, cores=cores)
+        self._start(self._tickets[ticket], now_s)
+        self.is_held = is_held
+
     def release(self, ticket: int, *, now_s: float) -> list[int]:
         """Give back what a ticket holds, or take it out of the line. A second time does nothing."""
         one = self._tickets.pop(ticket, None)
@@ -201,7 +202,7 @@ class Budget:
             cores=one.cores,
             running_cores=self.running_cores,
             capacity=self.capacity,
-            ahead=() if why is Why.OWN_CAP else self._ahead(one),
+            ahead=() if why is Why.OWN_CAP else builds_ahead(one.build, self._groups),
             ahead_of_own=sum(other.key < one.key for other in build.waiting.values()),
         )
 
@@ -390,11 +391,3 @@ class Budget:
         if self._clearing is None or not self._clearing.build.may_start(self._clearing):
             return Why.CORES
         return Why.ROOM if ticket is self._clearing else Why.CLEARING
-
-    def _ahead(self, ticket: Ticket) -> tuple[str, ...]:
-        build = ticket.build
-        line = list(self._groups[build.priority].turn.in_order())
-        before = line[: line.index(build.id)] if build.id in line else line
-        if build.priority is Priority.BATCH:
-            before = [*self._groups[Priority.INTERACTIVE].turn.in_order(), *before]
-        return tuple(before)

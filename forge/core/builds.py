@@ -5,11 +5,13 @@ launcher lives (it lost us, or we it) leaves the build as it is, watched by its 
 that is gone while its cargo lives was killed: its cargo is ended, as plain cargo would have been.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from forge.core.cargo_args import CargoArgs
+from forge.core.shares import Priority
 from forge.core.workspace import CargoConfig
 
 
@@ -17,6 +19,8 @@ class BuildPhase(StrEnum):
     """Where a build stands."""
 
     RESOLVING = "resolving"  # its workspace is being found
+    WAITING_FOR_TARGET_DIR = "waiting for the target dir"  # another build has its lock
+    QUEUED = "waiting in line"
     WAITING_FOR_DISK = "waiting for the disk"
     PREPARING = "preparing"  # its target dir is being made
     WAITING_FOR_SHIM = "waiting for the shim"
@@ -24,6 +28,11 @@ class BuildPhase(StrEnum):
     GRANTED = "granted"  # its launcher was told to start cargo
     RUNNING = "running"
     ORPHANED = "orphaned"  # its launcher is gone, its cargo was told to end
+
+    @property
+    def is_before_cargo(self) -> bool:
+        """Say whether the launcher was not yet told to start cargo."""
+        return self not in (BuildPhase.GRANTED, BuildPhase.RUNNING, BuildPhase.ORPHANED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +45,17 @@ class Start:
     tokens: int | None
 
 
-@dataclass(slots=True)
+PAUSED_PHASES = frozenset((BuildPhase.WAITING_FOR_TARGET_DIR, BuildPhase.QUEUED))
+"""Phases in which a build waits for other builds, and may lose patience."""
+
+
+@dataclass(slots=True, eq=False)
 class Build:
-    """One build. `conn` None: the connection ended and the processes are watched instead."""
+    """One build. `conn` None: the connection ended and the processes are watched instead.
+
+    `lock` is the lock file that its cargo will take. `lender` is the build inside whose test binary
+    this one runs: its units use that test's cores. `patience_s`: how long it may wait in line.
+    """
 
     id: str
     conn: int | None
@@ -63,6 +80,13 @@ class Build:
     cargo_gone: bool = False
     disk_tries: int = 0
     why: str = ""
+    priority: Priority = Priority.BATCH
+    lock: str | None = None
+    lender: str | None = None
+    patience_s: float | None = None
+    is_redirected: bool = False
+    is_compiled: bool = False
+    is_cancelled: bool = False
     start: Start | None = None
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)
@@ -71,6 +95,11 @@ class Build:
         """Go to another phase."""
         self.phase = phase
         self.since = now_s
+
+    @property
+    def name(self) -> str:
+        """Its id and project, as people are told."""
+        return f"{self.id} ({os.path.basename(self.root)})" if self.root else self.id
 
     @property
     def launcher_key(self) -> str:

@@ -152,6 +152,14 @@ class JobserverMade:
 
 
 @dataclass(frozen=True, slots=True)
+class LockSeen:
+    """Whether a build's lock file is locked; one that does not exist is not."""
+
+    build: str
+    locked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsLoaded:
     """forge.toml was read, at the start or again."""
 
@@ -192,6 +200,7 @@ Event = (
     | ShimReady
     | ShimMissing
     | JobserverMade
+    | LockSeen
     | SettingsLoaded
     | SettingsRefused
     | Tick

@@ -1,59 +1,96 @@
-"""Units and links behind their gates, each for as long as its gate's connection lasts."""
+"""Units, links and tests behind their gates, each for as long as its gate's connection lasts."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from forge.core import messages
 from forge.core.actions import Action, Send
 from forge.core.budget import Budget
 from forge.core.builds import Build
+from forge.core.lent import Lent
 from forge.core.moment import Moment
-from forge.core.priority import priority_of
 from forge.core.replies import error
 
+DOCTEST = "rust_out"
+"""The name of the program that rustdoc makes of a doctest."""
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A unit or a link that was let through its gate."""
 
+class What(StrEnum):
+    """What stands behind a gate."""
+
+    UNIT = "unit"
+    LINK = "link"
+    TEST = "test"
+
+
+@dataclass(slots=True)
+class Behind:
+    """A unit, a link or a test. `started_s` None: it waits.
+
+    `lender`: it uses cores of a test of that build, and asks the budget for none.
+    """
+
+    conn: int
     build: str
-    what: str
-    is_link: bool
-    since_s: float
+    what: What
+    name: str
+    cores: int
+    asked_s: float
+    started_s: float | None = None
+    lender: str | None = None
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the gates have seen of one build so far. Seconds are sums over its units."""
+    """What the gates have seen of one build so far. Seconds are sums over what was behind them."""
 
     units: int = 0
     links: int = 0
+    tests: int = 0
     lost: int = 0
     cpu_s: float = 0.0
     waited_s: float = 0.0
     unit_peak_kib: int = 0
     link_peak_kib: int = 0
+    test_peak_kib: int = 0
+
+    def count(self, one: Behind, message: messages.UnitEnded) -> None:
+        """Add what one of them has cost."""
+        self.cpu_s += message.user_s + message.system_s
+        match one.what:
+            case What.UNIT:
+                self.units += 1
+                self.unit_peak_kib = max(self.unit_peak_kib, message.peak_kib)
+            case What.LINK:
+                self.links += 1
+                self.link_peak_kib = max(self.link_peak_kib, message.peak_kib)
+            case What.TEST:
+                self.tests += 1
+                self.test_peak_kib = max(self.test_peak_kib, message.peak_kib)
 
 
+@dataclass(slots=True)
 class Gates:
     """All that is behind gates, by connection; tallies by build, for builds that are known.
 
-    A unit starts when the budget says so. A link starts at once: its rustc has a core already, and
-    would keep it from its own linker for ever. Invariant: what waits or runs as a unit is a ticket
-    of the budget, under the number of its connection.
+    A unit or a test starts when the budget says so, or its lender's tests. A link starts at once:
+    its rustc has a core already, and would keep it from its own linker for ever. Invariant: what
+    waits or runs as a unit or a test is a ticket of the budget or lent to, under the number of its
+    connection.
     """
 
-    def __init__(self, cores: int) -> None:
-        self.budget = Budget(cores)
-        self.running: dict[int, Running] = {}
-        self.waiting: dict[int, Running] = {}
-        self.tallies: dict[str, Tally] = {}
+    budget: Budget
+    lent: Lent = field(default_factory=Lent)
+    behind: dict[int, Behind] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
 
     def begin(self, build: Build, cap: int | None, now: Moment) -> list[Action]:
         """Begin to count a build, which may run `cap` units at once."""
         self.tallies[build.id] = Tally()
-        priority = priority_of(build)
+        if build.lender:
+            return []
         return self._let_in(
-            self.budget.join(build.id, priority=priority, cap=cap, now_s=now.steady_s), now
+            self.budget.join(build.id, priority=build.priority, cap=cap, now_s=now.steady_s), now
         )
 
     def finish(self, build_id: str, now: Moment) -> list[Action]:
@@ -63,85 +100,163 @@ class Gates:
 
     def unit(self, conn: int, message: messages.Unit, now: Moment) -> list[Action]:
         """Let a rustc start, or wait for a core."""
-        if conn in self.running or conn in self.waiting:
-            return [error(conn, "protocol-mismatch", "this connection already carries a unit")]
-        self.waiting[conn] = Running(message.build, message.crate, False, now.steady_s)
-        actions = self._let_in(self.budget.ask(message.build, conn, now_s=now.steady_s), now)
-        return actions + (self._say_wait(conn, now) if conn in self.waiting else [])
+        name, lender = message.crate, message.lender
+        one = Behind(conn, message.build, What.UNIT, name, 1, now.steady_s, lender=lender)
+        return self._ask(one, message.running, now)
+
+    def test(self, conn: int, message: messages.Test, now: Moment) -> list[Action]:
+        """Let a test binary start, or wait for as many cores as it will keep busy."""
+        cores = self._cores_of(message)
+        one = Behind(conn, message.build, What.TEST, message.name, cores, now.steady_s)
+        return self._ask(one, message.running, now)
 
     def link(self, conn: int, message: messages.Link, now: Moment) -> list[Action]:
         """Let a linker start."""
-        if conn in self.running or conn in self.waiting:
-            return [error(conn, "protocol-mismatch", "this connection already carries a unit")]
-        what = message.output or message.crate or "?"
-        self.running[conn] = Running(message.build, what, True, now.steady_s)
+        if conn in self.behind:
+            return [_taken(conn)]
+        name = message.output or message.crate or "?"
+        one = Behind(conn, message.build, What.LINK, name, 0, now.steady_s, now.steady_s)
+        self.behind[conn] = one
         return [Send(conn, {"type": "go"})]
 
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
-        """Take note of what a unit or a link has cost, and give its core to the next."""
-        running = self.running.pop(conn, None)
-        if running is None:
+        """Take note of what something has cost, and give its cores to the next."""
+        one = self.behind.get(conn)
+        if one is None or one.started_s is None:
             return [error(conn, "protocol-mismatch", f"`{message.type_name}` without a start")]
-        tally = self.tallies.get(running.build)
-        if tally:
-            tally.cpu_s += message.user_s + message.system_s
-            if running.is_link:
-                tally.links += 1
-                tally.link_peak_kib = max(tally.link_peak_kib, message.peak_kib)
-            else:
-                tally.units += 1
-                tally.unit_peak_kib = max(tally.unit_peak_kib, message.peak_kib)
-        return self._let_in(self.budget.release(conn, now_s=now.steady_s), now)
+        del self.behind[conn]
+        if one.build in self.tallies:
+            self.tallies[one.build].count(one, message)
+        return self._release(one, now)
 
     def closed(self, conn: int, now: Moment) -> list[Action]:
         """Take back what a gate held, or waited for, that is gone without a word."""
-        running = self.running.pop(conn, None) or self.waiting.pop(conn, None)
-        if running is None:
+        one = self.behind.pop(conn, None)
+        if one is None:
             return []
-        if running.build in self.tallies:
-            self.tallies[running.build].lost += 1
-        return self._let_in(self.budget.release(conn, now_s=now.steady_s), now)
+        if one.build in self.tallies:
+            self.tallies[one.build].lost += 1
+        return self._release(one, now)
 
-    def set_cores(self, cores: int, now: Moment) -> list[Action]:
+    def set_capacity(self, cores: int, now: Moment) -> list[Action]:
         """Plan with another number of cores from now on."""
+        if cores == self.budget.capacity:
+            return []
         return self._let_in(self.budget.set_capacity(cores, now_s=now.steady_s), now)
+
+    def set_priority(self, build: Build, now: Moment) -> list[Action]:
+        """Let a build's units overtake, or be overtaken, from now on."""
+        return self._let_in(
+            self.budget.set_priority(build.id, build.priority, now_s=now.steady_s), now
+        )
+
+    def hold(self, on: bool, now: Moment) -> list[Action]:
+        """Let nothing start, or go on. What runs, and what lives on lent cores, is not held."""
+        return self._let_in(self.budget.hold(on, now_s=now.steady_s), now)
+
+    def end(self, build_id: str) -> list[Action]:
+        """Tell all gates of a build to end what is behind them."""
+        return [
+            Send(conn, {"type": "end"})
+            for conn, one in self.behind.items()
+            if one.build == build_id
+        ]
 
     def tick(self, now: Moment) -> list[Action]:
         """Give away cores that were kept long enough."""
         return self._let_in(self.budget.tick(now_s=now.steady_s), now)
 
     def say_wait(self, now: Moment) -> list[Action]:
-        """Tell all units that wait what for."""
-        return [action for conn in self.waiting for action in self._say_wait(conn, now)]
+        """Tell all that wait what for."""
+        return [self._say_wait(one, now) for one in self.behind.values() if one.started_s is None]
 
-    def running_of(self, build_id: str) -> list[Running]:
-        """Return what of one build is behind its gates now."""
-        return [one for one in self.running.values() if one.build == build_id]
+    def of(self, build_id: str, what: What, *, running: bool) -> list[Behind]:
+        """Return what of one build runs, or waits, behind its gates."""
+        return [
+            one
+            for one in self.behind.values()
+            if one.build == build_id and one.what is what and (one.started_s is not None) == running
+        ]
 
-    def waiting_of(self, build_id: str) -> list[Running]:
-        """Return what of one build waits for a core."""
-        return [one for one in self.waiting.values() if one.build == build_id]
+    def is_at_work(self, build_id: str) -> bool:
+        """Say whether anything of a build is behind gates now, waiting or running."""
+        return any(one.build == build_id for one in self.behind.values())
+
+    def why_waits(self, one: Behind, now: Moment) -> str:
+        """Say what something waits for, in a line for people."""
+        if one.lender:
+            return f"waiting for a core of the tests of {one.lender}"
+        wait = self.budget.waiting(one.conn, now_s=now.steady_s)
+        assert wait, f"{one.conn} waits and the budget does not know"
+        return wait.text
 
     def check(self) -> None:
         """Assert the invariants."""
         self.budget.check()
-        units = {conn for conn, one in self.running.items() if not one.is_link}
-        assert units == set(self.budget.running()), (
-            "a unit runs that has no core, or a core is lost"
-        )
+        self.lent.check()
+        running = {
+            conn
+            for conn, one in self.behind.items()
+            if one.started_s is not None and one.what is not What.LINK
+        }
+        held = set(self.budget.running()) | self.lent.running()
+        assert running == held, "a unit runs that has no core, or a core is lost"
+
+    def _ask(self, one: Behind, runs: bool, now: Moment) -> list[Action]:
+        if one.conn in self.behind:
+            return [_taken(one.conn)]
+        self.behind[one.conn] = one
+        if runs:
+            return self._adopt(one, now)
+        if one.lender:
+            granted = self.lent.ask(one.lender, one.conn, self._lent_cores(one.lender))
+        else:
+            granted = self.budget.ask(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
+        actions = self._let_in(granted, now)
+        return actions + ([self._say_wait(one, now)] if one.started_s is None else [])
+
+    def _adopt(self, one: Behind, now: Moment) -> list[Action]:
+        """Count what runs already, started by an earlier daemon."""
+        one.started_s = now.steady_s
+        if one.lender:
+            self.lent.adopt(one.lender, one.conn)
+        else:
+            self.budget.adopt(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
+        return [Send(one.conn, {"type": "go"})]
+
+    def _release(self, one: Behind, now: Moment) -> list[Action]:
+        if one.lender:
+            cores = self._lent_cores(one.lender)
+            return self._let_in(self.lent.release(one.lender, one.conn, cores), now)
+        return self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
+
+    def _cores_of(self, message: messages.Test) -> int:
+        """Return how many cores a test binary is to have: half of all, unless it is told."""
+        capacity = max(1, self.budget.capacity)
+        if message.name == DOCTEST:
+            return 1
+        return min(capacity, max(1, message.threads or (capacity + 1) // 2))
+
+    def _lent_cores(self, lender: str) -> int:
+        return sum(one.cores for one in self.of(lender, What.TEST, running=True))
 
     def _let_in(self, granted: list[int], now: Moment) -> list[Action]:
         actions: list[Action] = []
         for conn in granted:
-            waited = self.waiting.pop(conn)
-            self.running[conn] = replace(waited, since_s=now.steady_s)
-            if waited.build in self.tallies:
-                self.tallies[waited.build].waited_s += now.steady_s - waited.since_s
+            one = self.behind[conn]
+            one.started_s = now.steady_s
+            if one.build in self.tallies:
+                self.tallies[one.build].waited_s += now.steady_s - one.asked_s
             actions.append(Send(conn, {"type": "go"}))
+            if one.what is What.TEST:  # builds inside may use its cores from now on
+                actions += self._let_in(self.lent.grant(one.build, one.cores), now)
         return actions
 
-    def _say_wait(self, conn: int, now: Moment) -> list[Action]:
-        wait = self.budget.waiting(conn, now_s=now.steady_s)
-        assert wait, f"{conn} waits and the budget does not know"
-        since_s = round(wait.since_s, 1)
-        return [Send(conn, {"type": "wait", "reason": wait.text, "since_s": since_s})]
+    def _say_wait(self, one: Behind, now: Moment) -> Send:
+        since_s = round(now.steady_s - one.asked_s, 1)
+        reason = self.why_waits(one, now)
+        return Send(one.conn, {"type": "wait", "reason": reason, "since_s": since_s})
+
+
+def _taken(conn: int) -> Action:
+    return error(conn, "protocol-mismatch", "this connection already carries a unit")

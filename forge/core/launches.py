@@ -15,9 +15,11 @@ from forge.core.actions import (
     Send,
     Watch,
 )
-from forge.core.builds import Build, BuildPhase
+from forge.core.build_lock import lock_path
+from forge.core.builds import PAUSED_PHASES, Build, BuildPhase
 from forge.core.disk_life import DiskPhase
 from forge.core.moment import Moment
+from forge.core.priority import patience_of, priority_of
 from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.shim import Shim
@@ -61,12 +63,16 @@ class Launches:
         if self._state.leases.on(conn):
             return [error(conn, "protocol-mismatch", "this connection already carries a build")]
         args = cargo_args.parse(message.argv)
+        parent = self._state.builds.get(message.parent or "")
         build = Build(
             id=f"b{self._state.leases.take_number()}", conn=conn, pid=message.pid,
             cwd=message.cwd, args=args,
             env=message.env, via=message.via, interactive=message.interactive,
             parent=message.parent, began_at=now.wall_s, began_steady_s=now.steady_s,
             since=now.steady_s,
+            priority=parent.priority if parent else priority_of(message.env, message.interactive),
+            lender=message.env.get("FORGE_TEST") if parent else None,
+            patience_s=patience_of(message.env),
         )  # fmt: skip
         self._state.leases.keep(build)
         return [
@@ -87,12 +93,25 @@ class Launches:
         build.unset = redirect.unset
         build.root, build.base = workspace.root, workspace.base
         build.config = workspace.config
+        build.is_redirected, build.why = redirect.wanted, redirect.why
+        build.lock = lock_path(build.args, build.env, workspace, self._target_dir_of(build))
         if redirect.note and workspace.root and workspace.root not in self._told_roots:
             self._told_roots.add(workspace.root)
             build.notes.append(redirect.note)
-        if not redirect.wanted:
-            return self._go(build, now, why=redirect.why)
+        return self._state.line.enter(build, now)
+
+    def go_on(self, build: Build, now: Moment) -> list[Action]:
+        """Take a build further whose turn it is."""
+        if not build.is_redirected:
+            return self._go(build, now, why=build.why)
         return self._place(build, now)
+
+    def _target_dir_of(self, build: Build) -> str | None:
+        """Return where a redirected build will have its target dir, if it is redirected."""
+        mount_point = self._state.mount_point()
+        if not build.is_redirected or build.root is None or mount_point is None:
+            return None
+        return f"{mount_point}/{target_dir_name(build.root)}"
 
     def _place(self, build: Build, now: Moment) -> list[Action]:
         """Give a build its target dir: at once, or when the disk is there, or not at all."""
@@ -110,7 +129,7 @@ class Launches:
             build.notes.append(f"no RAM disk: {disk.failure}; building on the SSD")
             return self._go(build, now, why="no RAM disk")
         build.enters(BuildPhase.WAITING_FOR_DISK, now.steady_s)
-        return [*self.ensure_disk(), *self._say_wait(build, now)]
+        return [*self.ensure_disk(), *self.tell_wait(build, now)]
 
     def ensure_disk(self) -> list[Action]:
         """Begin to mount, if that is wanted and not under way."""
@@ -167,7 +186,7 @@ class Launches:
         actions = shim.ensure(build.env.get("PATH"), now.steady_s)
         if shim.phase is ShimPhase.BUILDING and not shim.is_overdue:
             build.enters(BuildPhase.WAITING_FOR_SHIM, now.steady_s)
-            return actions + self._say_wait(build, now)
+            return actions + self.tell_wait(build, now)
         note = shim.note()
         if note:
             build.notes.append(note)
@@ -248,13 +267,21 @@ class Launches:
             elif build.phase is BuildPhase.WAITING_FOR_DISK and waited_s >= DISK_PATIENCE_S:
                 self._state.disk.is_overdue = True
                 actions += self._place(build, now)
-            elif build.phase in WAIT_REASONS:
-                actions += self._say_wait(build, now)
+            else:
+                actions += self.tell_wait(build, now)
         return actions
 
-    def _say_wait(self, build: Build, now: Moment) -> list[Action]:
-        if build.conn is None:
+    def wait_reason(self, build: Build, now: Moment) -> str | None:
+        """Say what a build waits for before its cargo starts; None when for nothing."""
+        if build.phase in PAUSED_PHASES:
+            return self._state.line.reason(build, now)
+        reason = WAIT_REASONS.get(build.phase)
+        return reason.format(disk=self._state.disk.phase) if reason else None
+
+    def tell_wait(self, build: Build, now: Moment) -> list[Action]:
+        """Tell a launcher what its build waits for, if it does."""
+        reason = self.wait_reason(build, now)
+        if build.conn is None or reason is None:
             return []
-        reason = WAIT_REASONS[build.phase].format(disk=self._state.disk.phase)
         since_s = round(now.steady_s - build.since, 1)
         return [Send(build.conn, {"type": "wait", "reason": reason, "since_s": since_s})]

@@ -19,10 +19,12 @@ from forge.core.actions import (
     Unwatch,
     Watch,
 )
+from forge.core.build_lock import lock_path
 from forge.core.builds import Build, BuildPhase
 from forge.core.gates import Tally
 from forge.core.moment import Moment
 from forge.core.replies import error
+from forge.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from forge.core.state import State
@@ -86,7 +88,7 @@ class Leases:
         build = Build(
             id=build_id, conn=conn, pid=message.pid, cwd=message.cwd,
             args=cargo_args.parse(message.argv), env={}, via="adopted", interactive=False,
-            parent=None, began_at=now.wall_s, began_steady_s=now.steady_s,
+            parent=message.parent, began_at=now.wall_s, began_steady_s=now.steady_s,
             since=now.steady_s, phase=BuildPhase.RUNNING,
             target_dir=message.target_dir, cargo_pid=message.cargo_pid,
         )  # fmt: skip
@@ -96,7 +98,11 @@ class Leases:
             jobserver = [AdoptJobserver(build_id, message.jobserver)]
         target_dir = self._state.target_dirs.get(message.target_dir or "")
         build.root = target_dir.root if target_dir else None
+        if build.root and message.target_dir:
+            workspace = Workspace(build.root)
+            build.lock = lock_path(build.args, {}, workspace, message.target_dir)
         self.keep(build)
+        self._state.line.adopt(build)
         return [
             *self._state.gates.begin(build, None, now),
             KeepNextBuild(self.next_build),
@@ -141,7 +147,7 @@ class Leases:
         """Let go of a build and of all that it held."""
         self._disconnect(build)
         del self.builds[build.id]
-        actions = self._state.gates.finish(build.id, now)
+        actions = self._state.gates.finish(build.id, now) + self._state.line.leave(build, now)
         actions += [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
         if build.jobserver:
             actions.append(RemoveJobserver(build.id))
@@ -149,6 +155,13 @@ class Leases:
             actions.append(MeasureTargetDir(build.target_dir))
             actions += self._state.disk.measure()
         return actions
+
+    def refuse(self, build: Build, line: str, exit_code: int, now: Moment) -> list[Action]:
+        """Send a launcher away whose cargo has not started."""
+        told: list[Action] = []
+        if build.conn is not None:
+            told.append(Send(build.conn, {"type": "end", "line": line, "exit": exit_code}))
+        return told + self.forget(build, now)
 
     def keep(self, build: Build) -> None:
         """File a build under its id and its connection."""

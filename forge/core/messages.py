@@ -62,6 +62,8 @@ class Adopt(Message):
     argv: list[str]
     target_dir: str | None = None
     jobserver: str | None = None
+    tokens: int | None = None
+    parent: str | None = None
     client: str = ""
 
 
@@ -107,14 +109,67 @@ class Stop(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancelBuild(Message):
+    """End a build, wherever it stands."""
+
+    type_name = "cancel_build"
+    build: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPriority(Message):
+    """Change the priority of a build."""
+
+    type_name = "set_priority"
+    build: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(Message):
+    """Start nothing more on the whole machine, or go on."""
+
+    type_name = "hold"
+    on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History(Message):
+    """Which builds were there? At most `limit`, newest first."""
+
+    type_name = "history"
+    limit: int = 20
+    root: str | None = None
+    build: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explain(Message):
+    """Why did a build take as long as it did?"""
+
+    type_name = "explain"
+    build: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unit(Message):
-    """A rustc gate asks to start its rustc."""
+    """A rustc gate asks to start its rustc, or tells that it runs (`running`).
+
+    `id` is the crate's name with its extra-filename; `externs` are the ids of what it depends on.
+    `lender` is the build inside whose test binary it runs, None when inside none.
+    """
 
     type_name = "unit"
     build: str
     pid: int
     crate: str
     kinds: list[str]
+    package: str | None = None
+    id: str | None = None
+    externs: list[str] = field(default_factory=list)
+    uses_build_script: bool = False
+    lender: str | None = None
+    running: bool = False
     links: bool = False
     opt: str = "0"
     debug: str = "0"
@@ -153,6 +208,7 @@ class Link(Message):
     linker: str = ""
     linker_kind: str = "other"
     target: str | None = None
+    running: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +218,32 @@ class LinkEnded(UnitEnded):
     type_name = "link_ended"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test(Message):
+    """A test gate asks to start its test binary, or tells that it runs.
+
+    `threads` is how many tests it was told to run at once, None when it was not told.
+    """
+
+    type_name = "test"
+    build: str
+    pid: int
+    binary: str
+    name: str
+    threads: int | None = None
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestEnded(UnitEnded):
+    """What a test binary has cost."""
+
+    type_name = "test_ended"
+
+
 _KINDS: tuple[type[Message], ...] = (
-    Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, Unit, UnitEnded, Link,
-    LinkEnded,
+    Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
+    SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded, Test, TestEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}
 

@@ -4,9 +4,9 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from forge.core.gates import Tally
+from forge.core.builds import Build
+from forge.core.gates import Tally, What
 from forge.core.moment import Moment
-from forge.core.priority import priority_of
 from forge.core.start import without_secrets
 from forge.core.waits import Standing
 
@@ -55,26 +55,12 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             }
             for one in sorted(state.target_dirs.values(), key=lambda one: -one.last_used_at)
         ],
+        "held": state.steering.held_since_s is not None,
+        "held_s": _since(state.steering.held_since_s, now),
+        "limit": state.line.admission.limit,
+        "budget": _budget_report(state),
         "builds": [
-            {
-                "id": build.id,
-                "phase": build.phase,
-                "phase_s": round(now.steady_s - build.since, 1),
-                "verb": build.args.verb,
-                "argv": without_secrets(build.args.argv),
-                "cwd": build.cwd,
-                "root": build.root,
-                "target_dir": build.target_dir,
-                "pid": build.pid,
-                "cargo_pid": build.cargo_pid,
-                "via": build.via,
-                "interactive": build.interactive,
-                "parent": build.parent,
-                "began_at": build.began_at,
-                "priority": priority_of(build),
-                "share_cores": _share(standings.get(build.id)),
-                "gates": _gates_report(state, build.id),
-            }
+            _build_report(state, build, standings.get(build.id), now)
             for build in state.builds.values()
         ],
     }
@@ -103,16 +89,81 @@ def disk_report(state: "State") -> dict[str, Any]:
     }
 
 
-def _share(standing: Standing | None) -> float | None:
-    return round(standing.share_cores, 2) if standing else None
+def _budget_report(state: "State") -> dict[str, Any]:
+    budget = state.gates.budget
+    return {
+        "capacity": budget.capacity,
+        "running_cores": budget.running_cores,
+        "waiting": sum(one.started_s is None for one in state.gates.behind.values()),
+    }
+
+
+def _build_report(
+    state: "State", build: Build, standing: Standing | None, now: Moment
+) -> dict[str, Any]:
+    return {
+        "id": build.id,
+        "phase": build.phase,
+        "phase_s": round(now.steady_s - build.since, 1),
+        "age_s": round(now.steady_s - build.began_steady_s, 1),
+        "verb": build.args.verb,
+        "profile": build.args.profile,
+        "argv": without_secrets(build.args.argv),
+        "cwd": build.cwd,
+        "root": build.root,
+        "target_dir": build.target_dir,
+        "pid": build.pid,
+        "cargo_pid": build.cargo_pid,
+        "via": build.via,
+        "interactive": build.interactive,
+        "parent": build.parent,
+        "began_at": build.began_at,
+        "priority": build.priority,
+        "cancelled": build.is_cancelled,
+        "share_cores": round(standing.share_cores, 2) if standing else None,
+        "queue": _queue_report(state, build, now),
+        "wait": state.launches.wait_reason(build, now),
+        "unit_wait": _unit_wait(state, build, now),
+        "gates": _gates_report(state, build.id),
+    }
+
+
+def _queue_report(state: "State", build: Build, now: Moment) -> dict[str, Any] | None:
+    line = state.line.in_order()
+    if build not in line:
+        return None
+    return {
+        "position": line.index(build) + 1,
+        "reason": state.line.reason(build, now),
+        "since_s": round(now.steady_s - build.since, 1),
+        "ahead": list(state.line.ahead(build)),
+    }
+
+
+def _unit_wait(state: "State", build: Build, now: Moment) -> str | None:
+    waiting = [
+        one
+        for one in state.gates.behind.values()
+        if one.build == build.id and one.started_s is None
+    ]
+    return state.gates.why_waits(waiting[0], now) if waiting else None
+
+
+def _since(since_s: float | None, now: Moment) -> float | None:
+    return None if since_s is None else round(now.steady_s - since_s, 1)
 
 
 def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
-    running = state.gates.running_of(build_id)
-    tally = state.gates.tallies.get(build_id, Tally())
+    gates = state.gates
+
+    def names(what: What, *, running: bool) -> list[str]:
+        return [one.name for one in gates.of(build_id, what, running=running)]
+
     return {
-        "units_running": [one.what for one in running if not one.is_link],
-        "units_waiting": [one.what for one in state.gates.waiting_of(build_id)],
-        "links_running": [one.what for one in running if one.is_link],
-        **asdict(tally),
+        "units_running": names(What.UNIT, running=True),
+        "units_waiting": names(What.UNIT, running=False),
+        "links_running": names(What.LINK, running=True),
+        "tests_running": names(What.TEST, running=True),
+        "tests_waiting": names(What.TEST, running=False),
+        **asdict(gates.tallies.get(build_id, Tally())),
     }

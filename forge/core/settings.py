@@ -11,6 +11,7 @@ class Settings:
     """What holds now. `disk` None: no RAM disk is wanted (`disk.kind = "none"`).
 
     `socket_path` is where gates reach the daemon, `jobserver_dir` where builds' FIFOs are.
+    `builds_at_once` None: as many as the cores make sense for.
     """
 
     disk: DiskSpec | None
@@ -19,6 +20,7 @@ class Settings:
     socket_path: str = ""
     jobserver_dir: str = ""
     gates: bool = True
+    builds_at_once: int | None = None
     override_config_target_dir: bool = True
     link_target: bool = False
     config_file: str | None = None

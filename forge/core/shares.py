@@ -9,7 +9,7 @@ them; the first that has a unit to start gets the core, so gaps are filled by th
 """
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -26,6 +26,17 @@ WEIGHTS = {Priority.INTERACTIVE: 15.0, Priority.BATCH: 1.0}
 
 Measured in docs/design/budget.md#weights: with less a person waits for agents, and what is left
 for batch is what keeps a batch build moving.
+"""
+
+EVEN_SHARE = 0.1
+"""The part of a group's cores that is dealt out evenly; the rest goes in turn. 1.0: all evenly.
+
+Measured in docs/design/budget.md#in-turn-or-evenly.
+"""
+
+GRACE_S = 0.05
+"""A core that the build whose turn it is gives back is kept for it so long: its cargo needs that
+time to start what the unit was holding up. Measured in docs/design/budget.md#grace.
 """
 
 UNKNOWN_WORK_S = 60.0
@@ -316,3 +327,12 @@ class Kept:
             self.cores[build] = kept
         else:
             self.cores.pop(build, None)
+
+
+def builds_ahead(build: Member, groups: Mapping[Priority, Group]) -> tuple[str, ...]:
+    """Return the builds whose units come before those of a build that waits."""
+    line = list(groups[build.priority].turn.in_order())
+    before = line[: line.index(build.id)] if build.id in line else line
+    if build.priority is Priority.BATCH:
+        before = [*groups[Priority.INTERACTIVE].turn.in_order(), *before]
+    return tuple(before)

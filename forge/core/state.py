@@ -21,18 +21,21 @@ from forge.core.actions import (
     Resolve,
     Send,
 )
+from forge.core.budget import Budget
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import Gates
 from forge.core.launches import Launches
 from forge.core.leases import Leases
+from forge.core.line import WaitingLine
 from forge.core.moment import Moment
 from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.report import status_report
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
+from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.workspace import target_dir_name
 
@@ -47,10 +50,12 @@ class State:
         self.settings = settings
         self.disk = DiskLife()
         self.shim = ShimLife()
-        self.gates = Gates(settings.cores)
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
+        self.gates = Gates(Budget(settings.cores))
         self.launches = Launches(self)
+        self.line = WaitingLine(self)
+        self.steering = Steering(self)
         self.started_at: Moment | None = None
         self.stopping = False
         self._questions: dict[int, messages.Resolve] = {}
@@ -75,6 +80,7 @@ class State:
             events.ShimReady: self._shim_ready,
             events.ShimMissing: self._shim_missing,
             events.JobserverMade: self.launches.jobserver_made,
+            events.LockSeen: self.line.lock_seen,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
             events.Tick: self._tick,
@@ -88,6 +94,11 @@ class State:
             messages.UnitEnded: self.gates.ended,
             messages.Link: self.gates.link,
             messages.LinkEnded: self.gates.ended,
+            messages.Test: self._test,
+            messages.TestEnded: self.gates.ended,
+            messages.CancelBuild: self.steering.cancel_build,
+            messages.SetPriority: self.steering.set_priority,
+            messages.Hold: self.steering.hold,
             messages.Status: self._status,
             messages.Resolve: self._resolve,
             messages.DiskRequest: self._disk_request,
@@ -122,6 +133,7 @@ class State:
         """Assert the invariants."""
         self.leases.check()
         self.gates.check()
+        self.line.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -237,12 +249,20 @@ class State:
     def _shim_missing(self, event: events.ShimMissing, now: Moment) -> list[Action]:
         return self.shim.has_failed(event.reason) + self.launches.arm(now)
 
+    # Tests
+
+    def _test(self, conn: int, message: messages.Test, now: Moment) -> list[Action]:
+        """Let a test binary ask for cores: its build has compiled all that it was to compile."""
+        build = self.builds.get(message.build)
+        over = self.line.compiled(build, now) if build else []
+        return over + self.gates.test(conn, message, now)
+
     # Settings, status, time
 
     def _settings_loaded(self, event: events.SettingsLoaded, now: Moment) -> list[Action]:
         was, self.settings = self.settings, event.settings
         line = f"configuration read: {event.settings.config_file or 'defaults'}"
-        actions = self.gates.set_cores(event.settings.cores, now)
+        actions = self.gates.set_capacity(event.settings.cores, now) + self.line.set_limit(now)
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
@@ -276,7 +296,7 @@ class State:
     def _answer(self, event: events.Resolved, question: messages.Resolve) -> Action:
         args = cargo_args.parse(event.workspace.argv or question.argv)
         redirect = decide(args, question.env, event.workspace, self.settings)
-        mount_point = self._mount_point()
+        mount_point = self.mount_point()
         root = event.workspace.root
         wanted = redirect.wanted and root is not None and mount_point is not None
         return Send(
@@ -290,7 +310,8 @@ class State:
             },
         )
 
-    def _mount_point(self) -> str | None:
+    def mount_point(self) -> str | None:
+        """Return where the RAM disk is, or will be."""
         if self.disk.disk:
             return self.disk.disk.mount_point
         return self.settings.disk.mount_point if self.settings.disk else None
@@ -306,7 +327,7 @@ class State:
         ]
 
     def _tick(self, event: events.Tick, now: Moment) -> list[Action]:
-        actions = self.gates.tick(now)
+        actions = self.gates.tick(now) + self.line.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)

@@ -19,6 +19,7 @@ from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
 from forge.errors import ForgeError
 from forge.host import processes
+from forge.host.build_locks import is_locked
 from forge.host.disk_usage import measure_tree
 from forge.host.shim import current_shim
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
@@ -50,6 +51,8 @@ class Performer:
             actions.Watch: lambda a: ports.watches.add(a.key, a.pid),
             actions.Unwatch: lambda a: ports.watches.remove(a.key),
             actions.EndOrphan: self._end_orphan,
+            actions.EndTree: self._end_tree,
+            actions.ProbeLock: self._in(self._build_threads, self._probe_lock),
             actions.Resolve: self._in(self._build_threads, self._resolve),
             actions.MakeTargetDir: self._in(self._build_threads, self._make_target_dir),
             actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
@@ -114,6 +117,14 @@ class Performer:
         process = self._ports.watches.process(action.key)
         if process:
             processes.end(process)
+
+    def _end_tree(self, action: actions.EndTree) -> None:
+        process = self._ports.watches.process(action.key)
+        if process:
+            processes.end_tree(process)
+
+    def _probe_lock(self, action: actions.ProbeLock) -> events.Event:
+        return events.LockSeen(action.build, is_locked(action.path))
 
     def _ensure_shim(self, action: actions.EnsureShim) -> events.Event:
         env = dict(self._ports.env)
@@ -266,6 +277,8 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
             return events.ShimMissing(reason)
         case actions.EnsureDisk() | actions.ResizeDisk() | actions.UnmountDisk():
             return events.DiskFailed("disk-unavailable", reason)
+        case actions.ProbeLock():
+            return events.LockSeen(action.build, locked=True)
         case actions.MeasureDisk():
             return events.DiskUnmeasured(reason)
         case actions.LoadSettings():

@@ -41,6 +41,28 @@ def end(process: Process, signal_number: int = signal.SIGTERM) -> bool:
     return True
 
 
+def end_tree(root: Process) -> int:
+    """Send SIGTERM to this very process and all below it; return how many were signalled.
+
+    The tree is read once and its root is ended first, so that it starts nothing more; a process
+    that is gone by then, or whose pid another has by now, is left alone.
+    """
+    import psutil
+
+    try:
+        below = psutil.Process(root.pid).children(recursive=True) if is_alive(root) else []
+    except psutil.Error:
+        below = []
+    ended = int(end(root))
+    for process in below:
+        try:
+            process.terminate()  # looks at the start time first
+            ended += 1
+        except psutil.Error:
+            continue
+    return ended
+
+
 def _start_time(pid: int) -> float | None:
     if sys.platform == "linux":
         from forge.host.processes_linux import start_time

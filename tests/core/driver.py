@@ -18,7 +18,7 @@ EMPTY = DiskUsage(6 * GIB, 0, 6 * GIB, 1_000_000, 1)
 
 def settings(**changes: Any) -> Settings:
     given = {"disk": SPEC, "memory_map": propose(24 * 1024), "cores": 2, "gates": False}
-    return Settings(**{**given, "jobserver_dir": "/state/jobs", **changes})
+    return Settings(**{**given, "jobserver_dir": "/state/jobs", "builds_at_once": 99, **changes})
 
 
 class Driver:

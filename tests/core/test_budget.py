@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.core.budget import EVEN_SHARE, GRACE_S, Budget
-from forge.core.shares import WEIGHTS, Priority
+from forge.core.budget import Budget
+from forge.core.shares import EVEN_SHARE, GRACE_S, WEIGHTS, Priority
 from forge.core.waits import Why
 
 INTERACTIVE, BATCH = Priority.INTERACTIVE, Priority.BATCH

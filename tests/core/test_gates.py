@@ -325,7 +325,7 @@ def test_what_a_killed_gate_held_is_taken_back(driver):
     build_id = running(driver)
     driver.receive(2, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"]))
     driver.post(events.Closed(2))
-    assert not driver.state.gates.running
+    assert not driver.state.gates.behind
     assert driver.state.gates.tallies[build_id].lost == 1
 
 
@@ -333,7 +333,7 @@ def test_a_unit_of_a_build_that_nobody_knows_yet_starts_all_the_same(driver):
     driver.receive(2, messages.Unit(build="b77", pid=5, crate="serde", kinds=["lib"]))
     assert driver.reply(2, "go")
     driver.receive(2, messages.UnitEnded(**ENDED))
-    assert not driver.state.gates.running
+    assert not driver.state.gates.behind
 
 
 def test_a_gate_that_ends_what_it_never_began_is_told(driver):

@@ -72,10 +72,10 @@ def test_a_disk_that_cannot_be_had_leaves_the_build_on_the_ssd(driver):
 def test_a_failed_mount_is_tried_again_only_after_a_while(driver):
     driver.begin(1)
     driver.post(events.DiskFailed("disk-taken", "taken"))
-    driver.begin(2)
+    driver.begin(2, root="/src/second")
     assert len(driver.asked(actions.EnsureDisk)) == 1
     driver.now_s += RETRY_S
-    driver.begin(3)
+    driver.begin(3, root="/src/third")
     assert len(driver.asked(actions.EnsureDisk)) == 2
 
 
@@ -102,7 +102,7 @@ def test_a_disk_that_vanished_between_builds_is_mounted_anew(driver):
 
 
 def test_a_disk_that_vanishes_twice_is_not_tried_for_ever(driver):
-    driver.run(1)
+    driver.run(1, root="/src/other")
     driver.begin(2)
     for _ in range(2):
         driver.post(events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
@@ -148,6 +148,7 @@ def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, worksp
 def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver):
     workspace = Workspace("/src/app", config=CargoConfig("out", "/src/app/.cargo/config.toml"))
     driver.run(1, workspace=workspace)
+    driver.receive(1, messages.Ended(exit=0))
     driver.run(2, workspace=workspace)
     assert "gives way to the RAM disk" in driver.reply(1, "go")["notes"][0]
     assert driver.reply(2, "go")["notes"] == []
@@ -432,9 +433,11 @@ def test_after_one_build_has_lost_patience_with_the_disk_others_do_not_wait(driv
     driver.begin(1)
     driver.now_s += DISK_PATIENCE_S
     driver.post(events.Tick())
-    driver.begin(2)
+    driver.begin(2, root="/src/other")
     assert driver.reply(2, "go")["target_dir"] is None
     driver.mount()
+    driver.post(events.Closed(1))
+    driver.post(events.Gone("b1/launcher", 100))
     driver.run(3)
     assert driver.reply(3, "go")["target_dir"] == PATH
 

@@ -8,6 +8,7 @@ from forge.core import actions, events, messages
 from forge.core.disk import DiskUsage
 from forge.core.workspace import Workspace
 from tests.core.driver import DISK, EMPTY, GIB, Driver
+from tests.core.driver import settings as given_settings
 
 CONNS = st.integers(1, 4)
 FULL = DiskUsage(6 * GIB, 6 * GIB, 0, 10, 10)
@@ -18,11 +19,15 @@ class Daemon(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.driver = Driver()
+        self.driver = Driver(given_settings(builds_at_once=2))
 
-    @rule(conn=CONNS, verb=st.sampled_from(["build", "install", "metadata", "nextest"]))
-    def begin(self, conn, verb):
-        self.driver.receive(conn, messages.Begin(pid=conn, cwd="/", argv=[verb], env={}))
+    @rule(conn=CONNS, verb=st.sampled_from(["build", "install", "metadata", "nextest"]),
+          env=st.sampled_from([{}, {"FORGE_WAIT_TIMEOUT": "20"}, {"FORGE_TEST": "b1"}]),
+          parent=st.sampled_from([None, None, "b1", "b2"]))  # fmt: skip
+    def begin(self, conn, verb, env, parent):
+        self.driver.receive(
+            conn, messages.Begin(pid=conn, cwd="/", argv=[verb], env=env, parent=parent)
+        )
 
     @rule(conn=CONNS, root=st.sampled_from(["/a", "/b", None]))
     def resolved(self, conn, root):
@@ -68,14 +73,44 @@ class Daemon(RuleBasedStateMachine):
     def ended(self, conn):
         self.driver.receive(conn, messages.Ended(exit=0))
 
-    @rule(conn=st.integers(1, 8), build=st.sampled_from(["b1", "b2", "b7"]), link=st.booleans())
-    def unit(self, conn, build, link):
+    @rule(conn=st.integers(1, 8), build=st.sampled_from(["b1", "b2", "b7"]), running=st.booleans(),
+          what=st.sampled_from(["unit", "lent unit", "link", "test"]))  # fmt: skip
+    def unit(self, conn, build, running, what):
         message: messages.Message
-        if link:
-            message = messages.Link(build=build, pid=1)
-        else:
-            message = messages.Unit(build=build, pid=1, crate="c", kinds=["lib"])
+        match what:
+            case "link":
+                message = messages.Link(build=build, pid=1, running=running)
+            case "test":
+                message = messages.Test(
+                    build=build, pid=1, binary="/t", name="t", threads=2, running=running
+                )
+            case _:
+                lender = "b1" if what == "lent unit" else None
+                message = messages.Unit(
+                    build=build, pid=1, crate="c", kinds=["lib"], lender=lender, running=running
+                )
         self.driver.receive(conn, message)
+
+    @rule(build=st.sampled_from(["b1", "b2", "b3", "b9"]))
+    def cancel(self, build):
+        self.driver.receive(20, messages.CancelBuild(build=build))
+
+    @rule(build=st.sampled_from(["b1", "b2", "b3", "b9"]),
+          priority=st.sampled_from(["interactive", "batch", "x"]))  # fmt: skip
+    def set_priority(self, build, priority):
+        self.driver.receive(20, messages.SetPriority(build=build, priority=priority))
+
+    @rule(on=st.booleans())
+    def hold(self, on):
+        self.driver.receive(20, messages.Hold(on=on))
+
+    @rule(build=st.sampled_from(["b1", "b2", "b3"]), locked=st.booleans())
+    def lock_seen(self, build, locked):
+        self.driver.post(events.LockSeen(build, locked))
+
+    @rule()
+    def status(self):
+        self.driver.receive(20, messages.Status())
 
     @rule(conn=st.integers(1, 8))
     def unit_ended(self, conn):
@@ -115,11 +150,15 @@ class Daemon(RuleBasedStateMachine):
         for build in list(driver.state.builds.values()):
             driver.post(events.Gone(build.launcher_key, build.pid))
             driver.post(events.Gone(build.cargo_key, build.cargo_pid or 0))
+        for conn in list(driver.state.gates.behind):
+            driver.post(events.Closed(conn))
         assert not driver.state.builds
+        assert not driver.state.gates.budget.running_cores
+        assert not driver.state.line.in_order()
 
 
 TestDaemon = Daemon.TestCase
-TestDaemon.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDaemon.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
 @given(st.lists(st.sampled_from(["close", "launcher", "cargo", "ended"]), max_size=8))

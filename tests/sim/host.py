@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from forge.core.budget import EVEN_SHARE, GRACE_S, Budget
-from forge.core.shares import Priority
+from forge.core.budget import Budget
+from forge.core.shares import EVEN_SHARE, GRACE_S, Priority
 from tests.sim.graphs import Graph
 
 FAR_S = float("inf")
