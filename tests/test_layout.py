@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE_STANDARD = {
     "collections", "dataclasses", "enum", "hashlib", "heapq", "itertools", "json", "math", "os",
-    "re", "types", "typing",
+    "re", "statistics", "types", "typing",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": {"core"},

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forge.core.disk import Disk, DiskSpec
+from forge.core.learned import Entry
 from forge.core.target_dirs import TargetDir
 
 
@@ -96,6 +97,34 @@ class RecordTargetDir:
     """Keep what is known of a target dir."""
 
     target_dir: TargetDir
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBuild:
+    """Keep a build that is over, with its details and what was learned from it."""
+
+    number: int
+    record: Mapping[str, Any]
+    details: Mapping[str, Any]
+    learned: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TellHistory:
+    """Answer a client with past builds, newest first."""
+
+    conn: int
+    limit: int
+    root: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TellBuild:
+    """Answer a client with what is known of one build that is over."""
+
+    conn: int
+    build: str
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +237,9 @@ Action = (
     | MeasureTargetDir
     | FindTargetDirs
     | RecordTargetDir
+    | RecordBuild
+    | TellHistory
+    | TellBuild
     | KeepNextBuild
     | EnsureShim
     | MakeJobserver

@@ -72,15 +72,15 @@ class Admission:
         self.is_held = False
         self._admitted: dict[str, bool] = {}  # whether it is short
         self._line: dict[str, _Waiting] = {}
-        self._arrivals = 0
 
-    def join(self, build: str, *, priority: Priority, verb: str | None, now_s: float) -> list[str]:
-        """Let a build stand in line; return the builds admitted now."""
+    def join(
+        self, build: str, *, order: int, priority: Priority, verb: str | None, now_s: float
+    ) -> list[str]:
+        """Let a build stand in line by its `order` of arrival; return the builds admitted now."""
         if build in self._admitted or build in self._line:
             return []
-        self._arrivals += 1
         short = is_short(priority, verb)
-        self._line[build] = _Waiting(build, priority, short, self._arrivals, now_s)
+        self._line[build] = _Waiting(build, priority, short, order, now_s)
         return self._admit()
 
     def adopt(self, build: str) -> None:

@@ -83,15 +83,13 @@ class BuildLocks:
 
     _holders: dict[str, _Holder] = field(default_factory=dict)
     _waiting: dict[str, list[_Waiting]] = field(default_factory=dict)
-    _arrivals: int = 0
 
-    def take(self, path: str, build: str, priority: Priority) -> bool:
-        """Give the lock to a build if nobody has it, else let the build wait."""
+    def take(self, path: str, build: str, priority: Priority, order: int) -> bool:
+        """Give the lock to a build if nobody has it, else let it wait by its order of arrival."""
         if path not in self._holders:
             self._holders[path] = _Holder(build)
             return True
-        self._arrivals += 1
-        self._waiting.setdefault(path, []).append(_Waiting(build, priority, self._arrivals))
+        self._waiting.setdefault(path, []).append(_Waiting(build, priority, order))
         return False
 
     def set_priority(self, path: str, build: str, priority: Priority) -> None:

@@ -53,7 +53,8 @@ PAUSED_PHASES = frozenset((BuildPhase.WAITING_FOR_TARGET_DIR, BuildPhase.QUEUED)
 class Build:
     """One build. `conn` None: the connection ended and the processes are watched instead.
 
-    `lock` is the lock file that its cargo will take. `lender` is the build inside whose test binary
+    `lock` is the lock file that its cargo will take, `work_key` the name under which its cost is
+    learned, `spent_s` how long it was in each phase. `lender` is the build inside whose test binary
     this one runs: its units use that test's cores. `patience_s`: how long it may wait in line.
     """
 
@@ -78,10 +79,13 @@ class Build:
     jobserver: str | None = None
     cargo_pid: int | None = None
     cargo_gone: bool = False
+    exit: int | None = None
+    signal: int | None = None
     disk_tries: int = 0
     why: str = ""
     priority: Priority = Priority.BATCH
     lock: str | None = None
+    work_key: str = ""
     lender: str | None = None
     patience_s: float | None = None
     is_redirected: bool = False
@@ -90,11 +94,24 @@ class Build:
     start: Start | None = None
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)
+    spent_s: dict[BuildPhase, float] = field(default_factory=dict)
 
     def enters(self, phase: BuildPhase, now_s: float) -> None:
         """Go to another phase."""
+        spent_s = max(0.0, now_s - self.since)
+        self.spent_s[self.phase] = self.spent_s.get(self.phase, 0.0) + spent_s
         self.phase = phase
         self.since = now_s
+
+    @property
+    def waited_s(self) -> float:
+        """Return how long it took until its launcher was told to start cargo, in seconds."""
+        return sum(spent_s for phase, spent_s in self.spent_s.items() if phase.is_before_cargo)
+
+    @property
+    def number(self) -> int:
+        """Its number: builds that began earlier have lower ones."""
+        return int(self.id[1:])
 
     @property
     def name(self) -> str:

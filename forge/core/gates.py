@@ -1,12 +1,15 @@
 """Units, links and tests behind their gates, each for as long as its gate's connection lasts."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from forge.core import messages
 from forge.core.actions import Action, Send
+from forge.core.behind import Behind, What, asking_link, asking_test, asking_unit
 from forge.core.budget import Budget
 from forge.core.builds import Build
+from forge.core.history import Recorder
+from forge.core.learned import Learned, key_of_test
 from forge.core.lent import Lent
 from forge.core.moment import Moment
 from forge.core.replies import error
@@ -14,64 +17,12 @@ from forge.core.replies import error
 DOCTEST = "rust_out"
 """The name of the program that rustdoc makes of a doctest."""
 
-
-class What(StrEnum):
-    """What stands behind a gate."""
-
-    UNIT = "unit"
-    LINK = "link"
-    TEST = "test"
-
-
-@dataclass(slots=True)
-class Behind:
-    """A unit, a link or a test. `started_s` None: it waits.
-
-    `lender`: it uses cores of a test of that build, and asks the budget for none.
-    """
-
-    conn: int
-    build: str
-    what: What
-    name: str
-    cores: int
-    asked_s: float
-    started_s: float | None = None
-    lender: str | None = None
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the gates have seen of one build so far. Seconds are sums over what was behind them."""
-
-    units: int = 0
-    links: int = 0
-    tests: int = 0
-    lost: int = 0
-    cpu_s: float = 0.0
-    waited_s: float = 0.0
-    unit_peak_kib: int = 0
-    link_peak_kib: int = 0
-    test_peak_kib: int = 0
-
-    def count(self, one: Behind, message: messages.UnitEnded) -> None:
-        """Add what one of them has cost."""
-        self.cpu_s += message.user_s + message.system_s
-        match one.what:
-            case What.UNIT:
-                self.units += 1
-                self.unit_peak_kib = max(self.unit_peak_kib, message.peak_kib)
-            case What.LINK:
-                self.links += 1
-                self.link_peak_kib = max(self.link_peak_kib, message.peak_kib)
-            case What.TEST:
-                self.tests += 1
-                self.test_peak_kib = max(self.test_peak_kib, message.peak_kib)
+SHOWN_AHEAD = 3
 
 
 @dataclass(slots=True)
 class Gates:
-    """All that is behind gates, by connection; tallies by build, for builds that are known.
+    """All that is behind gates, by connection; recorders by build, for builds that are known.
 
     A unit or a test starts when the budget says so, or its lender's tests. A link starts at once:
     its rustc has a core already, and would keep it from its own linker for ever. Invariant: what
@@ -79,44 +30,48 @@ class Gates:
     connection.
     """
 
+    builds: Mapping[str, Build]
     budget: Budget
+    learned: Learned = field(default_factory=Learned)
     lent: Lent = field(default_factory=Lent)
     behind: dict[int, Behind] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    recorders: dict[str, Recorder] = field(default_factory=dict)
 
-    def begin(self, build: Build, cap: int | None, now: Moment) -> list[Action]:
-        """Begin to count a build, which may run `cap` units at once."""
-        self.tallies[build.id] = Tally()
+    def begin(
+        self, build: Build, cap: int | None, work_s: float | None, now: Moment
+    ) -> list[Action]:
+        """Begin to count a build, which may run `cap` units at once.
+
+        `work_s` is what it is expected to cost, in core seconds; None: nothing is known.
+        """
+        self.recorders[build.id] = Recorder(build.began_steady_s)
         if build.lender:
             return []
-        return self._let_in(
-            self.budget.join(build.id, priority=build.priority, cap=cap, now_s=now.steady_s), now
+        granted = self.budget.join(
+            build.id, priority=build.priority, cap=cap, work_s=work_s, now_s=now.steady_s
         )
+        return self._let_in(granted, now)
 
     def finish(self, build_id: str, now: Moment) -> list[Action]:
         """Stop counting a build; units of it that are left keep what they have to their end."""
-        self.tallies.pop(build_id, None)
+        self.recorders.pop(build_id, None)
         return self._let_in(self.budget.leave(build_id, now_s=now.steady_s), now)
 
     def unit(self, conn: int, message: messages.Unit, now: Moment) -> list[Action]:
         """Let a rustc start, or wait for a core."""
-        name, lender = message.crate, message.lender
-        one = Behind(conn, message.build, What.UNIT, name, 1, now.steady_s, lender=lender)
-        return self._ask(one, message.running, now)
+        return self._ask(asking_unit(conn, message, now.steady_s), message.running, now)
 
     def test(self, conn: int, message: messages.Test, now: Moment) -> list[Action]:
         """Let a test binary start, or wait for as many cores as it will keep busy."""
-        cores = self._cores_of(message)
-        one = Behind(conn, message.build, What.TEST, message.name, cores, now.steady_s)
+        one = asking_test(conn, message, now.steady_s, self._cores_of(message))
         return self._ask(one, message.running, now)
 
     def link(self, conn: int, message: messages.Link, now: Moment) -> list[Action]:
         """Let a linker start."""
         if conn in self.behind:
             return [_taken(conn)]
-        name = message.output or message.crate or "?"
-        one = Behind(conn, message.build, What.LINK, name, 0, now.steady_s, now.steady_s)
-        self.behind[conn] = one
+        one = self.behind[conn] = asking_link(conn, message, now.steady_s)
+        one.started_s = now.steady_s
         return [Send(conn, {"type": "go"})]
 
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
@@ -125,8 +80,8 @@ class Gates:
         if one is None or one.started_s is None:
             return [error(conn, "protocol-mismatch", f"`{message.type_name}` without a start")]
         del self.behind[conn]
-        if one.build in self.tallies:
-            self.tallies[one.build].count(one, message)
+        if one.build in self.recorders:
+            self.recorders[one.build].ended(one, message, now.steady_s)
         return self._release(one, now)
 
     def closed(self, conn: int, now: Moment) -> list[Action]:
@@ -134,8 +89,8 @@ class Gates:
         one = self.behind.pop(conn, None)
         if one is None:
             return []
-        if one.build in self.tallies:
-            self.tallies[one.build].lost += 1
+        if one.build in self.recorders:
+            self.recorders[one.build].tally.lost += 1
         return self._release(one, now)
 
     def set_capacity(self, cores: int, now: Moment) -> list[Action]:
@@ -211,9 +166,35 @@ class Gates:
         if one.lender:
             granted = self.lent.ask(one.lender, one.conn, self._lent_cores(one.lender))
         else:
-            granted = self.budget.ask(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
+            granted = self._ask_budget(one, now)
         actions = self._let_in(granted, now)
         return actions + ([self._say_wait(one, now)] if one.started_s is None else [])
+
+    def _ask_budget(self, one: Behind, now: Moment) -> list[int]:
+        one.ahead = self._at_work_beside(one.build)
+        known = self.learned.estimate(self._root_of(one.build), one.key) if one.key else None
+        return self.budget.ask(
+            one.build,
+            one.conn,
+            expected_s=known.run_s if known else None,
+            rank_s=known.rank_s if known else None,
+            cores=one.cores,
+            now_s=now.steady_s,
+        )
+
+    def _at_work_beside(self, build_id: str) -> tuple[str, ...]:
+        """Return other builds that have cores now, a few of them."""
+        others: dict[str, None] = {}
+        for one in self.behind.values():
+            if one.started_s is not None and one.build != build_id and one.cores:
+                others[one.build] = None
+                if len(others) == SHOWN_AHEAD:
+                    break
+        return tuple(others)
+
+    def _root_of(self, build_id: str) -> str | None:
+        build = self.builds.get(build_id)
+        return build.root if build else None
 
     def _adopt(self, one: Behind, now: Moment) -> list[Action]:
         """Count what runs already, started by an earlier daemon."""
@@ -231,11 +212,15 @@ class Gates:
         return self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
 
     def _cores_of(self, message: messages.Test) -> int:
-        """Return how many cores a test binary is to have: half of all, unless it is told."""
+        """Return how many cores a test binary is to have: as many as it kept busy before, else as
+        it is told, else half of all.
+        """
         capacity = max(1, self.budget.capacity)
+        known = self.learned.estimate(self._root_of(message.build), key_of_test(message.name))
         if message.name == DOCTEST:
             return 1
-        return min(capacity, max(1, message.threads or (capacity + 1) // 2))
+        cores = round(known.cores) if known else message.threads or (capacity + 1) // 2
+        return min(capacity, max(1, cores))
 
     def _lent_cores(self, lender: str) -> int:
         return sum(one.cores for one in self.of(lender, What.TEST, running=True))
@@ -245,8 +230,8 @@ class Gates:
         for conn in granted:
             one = self.behind[conn]
             one.started_s = now.steady_s
-            if one.build in self.tallies:
-                self.tallies[one.build].waited_s += now.steady_s - one.asked_s
+            if one.build in self.recorders:
+                self.recorders[one.build].started(one, now.steady_s)
             actions.append(Send(conn, {"type": "go"}))
             if one.what is What.TEST:  # builds inside may use its cores from now on
                 actions += self._let_in(self.lent.grant(one.build, one.cores), now)

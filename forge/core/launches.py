@@ -18,6 +18,7 @@ from forge.core.actions import (
 from forge.core.build_lock import lock_path
 from forge.core.builds import PAUSED_PHASES, Build, BuildPhase
 from forge.core.disk_life import DiskPhase
+from forge.core.learned import key_of_work
 from forge.core.moment import Moment
 from forge.core.priority import patience_of, priority_of
 from forge.core.redirect import decide
@@ -216,7 +217,8 @@ class Launches:
         assert build.conn is not None and start, "a build that starts has a launcher and a plan"
         build.enters(BuildPhase.GRANTED, now.steady_s)
         cap = None if start.tokens is None else start.tokens + 1
-        opened = self._state.gates.begin(build, cap, now)
+        known = self._state.gates.learned.estimate(build.root, self._work_key(build))
+        opened = self._state.gates.begin(build, cap, known.cpu_s if known else None, now)
         fields = {
             "build": build.id,
             "argv": without_secrets(build.args.argv),
@@ -243,6 +245,13 @@ class Launches:
                 },
             ),
         ]
+
+    def _work_key(self, build: Build) -> str:
+        """Return the name under which a build's cost is learned; a new target dir makes it cold."""
+        known = self._state.target_dirs.get(build.target_dir or "")
+        is_cold = known is not None and not known.size_bytes
+        build.work_key = key_of_work(build.args.verb, build.args.profile, is_cold=is_cold)
+        return build.work_key
 
     def wake(self, now: Moment) -> list[Action]:
         """Place the builds that waited for the disk, which has changed."""

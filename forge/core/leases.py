@@ -3,7 +3,6 @@
 A lease is the launcher's connection together with its process; forge.core.builds tells the rest.
 """
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from forge.core import cargo_args, events, messages
@@ -14,6 +13,7 @@ from forge.core.actions import (
     KeepNextBuild,
     Log,
     MeasureTargetDir,
+    RecordBuild,
     RemoveJobserver,
     Send,
     Unwatch,
@@ -21,13 +21,21 @@ from forge.core.actions import (
 )
 from forge.core.build_lock import lock_path
 from forge.core.builds import Build, BuildPhase
-from forge.core.gates import Tally
+from forge.core.cargo_args import Kind
+from forge.core.history import build_record
+from forge.core.learned import Observation
 from forge.core.moment import Moment
 from forge.core.replies import error
 from forge.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from forge.core.state import State
+
+
+LOGGED = (
+    "exit", "signal", "wall_s", "units", "links", "tests", "lost", "cpu_s", "waited_s", "peak_kib",
+)  # fmt: skip
+"""What the decision log tells of a build that is over; the database has the rest."""
 
 
 class Leases:
@@ -65,10 +73,8 @@ class Leases:
         build = self._by_conn.get(conn)
         if build is None:
             return [error(conn, "protocol-mismatch", "`ended` without a build")]
-        took_s = round(now.steady_s - build.began_steady_s, 3)
-        fields = {"build": build.id, "exit": message.exit, "signal": message.signal}
-        tally = asdict(self._state.gates.tallies.get(build.id, Tally()))
-        return [Log("build.ended", {**fields, "wall_s": took_s, **tally}), *self.forget(build, now)]
+        build.exit, build.signal = message.exit, message.signal
+        return self.forget(build, now)
 
     def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
         """Take over a build from a daemon that is gone."""
@@ -104,7 +110,7 @@ class Leases:
         self.keep(build)
         self._state.line.adopt(build)
         return [
-            *self._state.gates.begin(build, None, now),
+            *self._state.gates.begin(build, None, None, now),
             KeepNextBuild(self.next_build),
             Watch(build.launcher_key, message.pid),
             Watch(build.cargo_key, message.cargo_pid),
@@ -146,8 +152,10 @@ class Leases:
     def forget(self, build: Build, now: Moment) -> list[Action]:
         """Let go of a build and of all that it held."""
         self._disconnect(build)
+        build.enters(build.phase, now.steady_s)
+        actions = self._remember(build, now)
         del self.builds[build.id]
-        actions = self._state.gates.finish(build.id, now) + self._state.line.leave(build, now)
+        actions += self._state.gates.finish(build.id, now) + self._state.line.leave(build, now)
         actions += [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
         if build.jobserver:
             actions.append(RemoveJobserver(build.id))
@@ -155,6 +163,24 @@ class Leases:
             actions.append(MeasureTargetDir(build.target_dir))
             actions += self._state.disk.measure()
         return actions
+
+    def _remember(self, build: Build, now: Moment) -> list[Action]:
+        """Record a build whose cargo has run, and learn from it."""
+        recorder = self._state.gates.recorders.get(build.id)
+        if recorder is None or build.args.kind is not Kind.BUILD:
+            return []
+        record = build_record(build, recorder, now.steady_s)
+        seen = list(recorder.observations(build.root))
+        if build.exit == 0 and build.work_key:
+            tally, root = recorder.tally, build.root or ""
+            seen.append(
+                Observation(root, build.work_key, record["wall_s"], tally.cpu_s, tally.peak_kib)
+            )
+        learned = {one.key: self._state.gates.learned.observe(one, now.wall_s) for one in seen}
+        return [
+            Log("build.ended", {"build": build.id, **{name: record[name] for name in LOGGED}}),
+            RecordBuild(build.number, record, recorder.details(), tuple(learned.values())),
+        ]
 
     def refuse(self, build: Build, line: str, exit_code: int, now: Moment) -> list[Action]:
         """Send a launcher away whose cargo has not started."""

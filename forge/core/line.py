@@ -44,7 +44,7 @@ class WaitingLine:
             build.lock = None
             self.admission.adopt(build.id)
             return self._state.launches.go_on(build, now)
-        if build.lock and not self.locks.take(build.lock, build.id, build.priority):
+        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
             build.enters(BuildPhase.WAITING_FOR_TARGET_DIR, now.steady_s)
             return [self._log_wait(build), *self._state.launches.tell_wait(build, now)]
         return self._stand(build, now)
@@ -52,7 +52,7 @@ class WaitingLine:
     def adopt(self, build: Build) -> None:
         """Count a build that runs already."""
         self.admission.adopt(build.id)
-        if build.lock and not self.locks.take(build.lock, build.id, build.priority):
+        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
             self.locks.leave(build.lock, build.id)
             build.lock = None
 
@@ -155,7 +155,11 @@ class WaitingLine:
 
     def _stand(self, build: Build, now: Moment) -> list[Action]:
         admitted = self.admission.join(
-            build.id, priority=build.priority, verb=build.args.verb, now_s=now.steady_s
+            build.id,
+            order=build.number,
+            priority=build.priority,
+            verb=build.args.verb,
+            now_s=now.steady_s,
         )
         build.enters(BuildPhase.QUEUED, now.steady_s)
         actions = self._go_on(admitted, now)

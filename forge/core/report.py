@@ -4,8 +4,9 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from forge.core.behind import What
 from forge.core.builds import Build
-from forge.core.gates import Tally, What
+from forge.core.history import Tally
 from forge.core.moment import Moment
 from forge.core.start import without_secrets
 from forge.core.waits import Standing
@@ -155,6 +156,7 @@ def _since(since_s: float | None, now: Moment) -> float | None:
 
 def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
     gates = state.gates
+    recorder = gates.recorders.get(build_id)
 
     def names(what: What, *, running: bool) -> list[str]:
         return [one.name for one in gates.of(build_id, what, running=running)]
@@ -165,5 +167,5 @@ def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
         "links_running": names(What.LINK, running=True),
         "tests_running": names(What.TEST, running=True),
         "tests_waiting": names(What.TEST, running=False),
-        **asdict(gates.tallies.get(build_id, Tally())),
+        **asdict(recorder.tally if recorder else Tally()),
     }

@@ -20,14 +20,18 @@ from forge.core.actions import (
     RecordTargetDir,
     Resolve,
     Send,
+    TellBuild,
+    TellHistory,
 )
 from forge.core.budget import Budget
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import Gates
+from forge.core.history import build_record
 from forge.core.launches import Launches
-from forge.core.leases import Leases
+from forge.core.learned import Learned
+from forge.core.leases import Leases, build_number
 from forge.core.line import WaitingLine
 from forge.core.moment import Moment
 from forge.core.redirect import decide
@@ -42,17 +46,21 @@ from forge.core.workspace import target_dir_name
 WAIT_EVERY_S = 1.0
 """How often a waiting client hears from us; its patience is 2 s."""
 
+MAX_HISTORY = 500
+
 
 class State:
     """All that the daemon knows, and the policy over it."""
 
-    def __init__(self, settings: Settings, *, next_build: int = 1) -> None:
+    def __init__(
+        self, settings: Settings, *, next_build: int = 1, learned: Learned | None = None
+    ) -> None:
         self.settings = settings
         self.disk = DiskLife()
         self.shim = ShimLife()
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
-        self.gates = Gates(Budget(settings.cores))
+        self.gates = Gates(self.leases.builds, Budget(settings.cores), learned or Learned())
         self.launches = Launches(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
@@ -99,6 +107,8 @@ class State:
             messages.CancelBuild: self.steering.cancel_build,
             messages.SetPriority: self.steering.set_priority,
             messages.Hold: self.steering.hold,
+            messages.History: self._history,
+            messages.Explain: self._explain,
             messages.Status: self._status,
             messages.Resolve: self._resolve,
             messages.DiskRequest: self._disk_request,
@@ -256,6 +266,25 @@ class State:
         build = self.builds.get(message.build)
         over = self.line.compiled(build, now) if build else []
         return over + self.gates.test(conn, message, now)
+
+    # Past builds
+
+    def _history(self, conn: int, message: messages.History, now: Moment) -> list[Action]:
+        return [TellHistory(conn, min(max(1, message.limit), MAX_HISTORY), message.root)]
+
+    def _explain(self, conn: int, message: messages.Explain, now: Moment) -> list[Action]:
+        """Tell of a build that runs from here, of one that is over from the database."""
+        build = self.builds.get(message.build)
+        recorder = self.gates.recorders.get(message.build)
+        if build and recorder:
+            record = build_record(build, recorder, now.steady_s)
+            record |= {"running": True, **recorder.details()}
+            return [Send(conn, {"type": "explained", "build": record})]
+        number = build_number(message.build)
+        if build or number is None:
+            reason = f"there is nothing to tell of `{message.build[:40]}`"
+            return [error(conn, "no-such-build", reason, "`forge history` lists builds")]
+        return [TellBuild(conn, message.build, number)]
 
     # Settings, status, time
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import forge
 from forge import paths
 from forge.core import events, wire
 from forge.core.actions import LoadSettings
+from forge.core.learned import Learned
 from forge.core.state import State
 from forge.core.units import MIB
 from forge.daemon.config_watch import ConfigWatch
@@ -23,8 +25,10 @@ from forge.daemon.server import Server
 from forge.daemon.settings import load_settings
 from forge.daemon.watches import Watches
 from forge.errors import ConfigInvalid, ForgeError
+from forge.host.database import Database
 from forge.host.fifo import Jobservers, sweep
 from forge.host.limits import raise_open_files
+from forge.host.memories import Memories
 from forge.host.ramdisk import RamDisk
 from forge.host.state_dir import note_daemon_command, private_dir
 from forge.host.store import Store
@@ -67,20 +71,22 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
             hint="set FORGE_STATE_DIR to a short one",
         )
     log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), echo=foreground)
-    store = Store(
+    database = Database(
         os.path.join(state_dir, paths.STORE_NAME),
         lambda why: log.write("store.failed", {"why": why, "then": "it is an index: builds go on"}),
     )
     try:
-        await _serve(env, socket_path, log, store)
+        await _serve(env, socket_path, log, database)
     finally:
-        store.close()
+        database.close()
         log.close()
         os.close(lock)
     return 0
 
 
-async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, store: Store) -> None:
+async def _serve(
+    env: Mapping[str, str], socket_path: str, log: DecisionLog, database: Database
+) -> None:
     asyncio_loop = asyncio.get_running_loop()
     ramdisk = open_ramdisk(env)
     config_file = paths.config_file(env)
@@ -94,7 +100,9 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
         log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
         cfg, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk, env)
     log.limit(cfg["daemon.log_size"] * MIB)
-    state = State(settings, next_build=store.next_build())
+    store, memories = Store(database), Memories(database)
+    learned = Learned(memories.learned(time.time()))
+    state = State(settings, next_build=store.next_build(), learned=learned)
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)
     watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))
@@ -112,6 +120,7 @@ async def _serve(env: Mapping[str, str], socket_path: str, log: DecisionLog, sto
         jobservers,
         env,
         store,
+        memories,
         watches,
         server,
         log,

@@ -12,6 +12,7 @@ from typing import Any
 
 from forge.core import actions, events
 from forge.core.disk import Disk, DiskKind
+from forge.core.replies import error
 from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
@@ -58,6 +59,9 @@ class Performer:
             actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
             actions.MeasureTargetDir: self._walk_once,
             actions.RecordTargetDir: self._record,
+            actions.RecordBuild: self._record_build,
+            actions.TellHistory: self._tell_history,
+            actions.TellBuild: self._tell_build,
             actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: self._make_jobserver,
@@ -207,6 +211,22 @@ class Performer:
 
     def _record(self, action: actions.RecordTargetDir) -> None:
         self._ports.store.record(action.target_dir)
+
+    def _record_build(self, action: actions.RecordBuild) -> None:
+        self._ports.memories.record(action.number, action.record, action.details, action.learned)
+
+    def _tell_history(self, action: actions.TellHistory) -> None:
+        builds = self._ports.memories.builds(action.limit, action.root)
+        self._ports.server.send(action.conn, {"type": "history", "builds": builds})
+
+    def _tell_build(self, action: actions.TellBuild) -> None:
+        build = self._ports.memories.build(action.number)
+        if build is None:
+            reason = f"there is nothing known of {action.build}"
+            answer = error(action.conn, "no-such-build", reason, "`forge history` lists builds")
+            self._ports.server.send(action.conn, answer.message)
+        else:
+            self._ports.server.send(action.conn, {"type": "explained", "build": build})
 
     def _ensure_disk(self, action: actions.EnsureDisk) -> events.Event:
         return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))

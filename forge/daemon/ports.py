@@ -9,6 +9,7 @@ from forge.daemon.log import DecisionLog
 from forge.daemon.server import Server
 from forge.daemon.watches import Watches
 from forge.host.fifo import Jobservers
+from forge.host.memories import Memories
 from forge.host.ramdisk import RamDisk
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
@@ -24,6 +25,7 @@ class Ports:
     jobservers: Jobservers
     env: Mapping[str, str]
     store: Store
+    memories: Memories
     watches: Watches
     server: Server
     log: DecisionLog

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,8 +10,12 @@ from forge.core.shares import Priority
 INTERACTIVE, BATCH = Priority.INTERACTIVE, Priority.BATCH
 
 
+ARRIVALS = itertools.count()
+
+
 def join(admission, build, priority=BATCH, verb="build", now_s=0.0):
-    return admission.join(build, priority=priority, verb=verb, now_s=now_s)
+    order = next(ARRIVALS)
+    return admission.join(build, order=order, priority=priority, verb=verb, now_s=now_s)
 
 
 def why(admission, build):

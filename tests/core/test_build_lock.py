@@ -53,9 +53,9 @@ def test_outside_a_workspace_nothing_is_locked():
 
 def test_the_second_waits_and_the_interactive_one_is_next():
     locks = BuildLocks()
-    assert locks.take("/l", "a", BATCH)
-    assert not locks.take("/l", "b", BATCH)
-    assert not locks.take("/l", "c", INTERACTIVE)
+    assert locks.take("/l", "a", BATCH, 1)
+    assert not locks.take("/l", "b", BATCH, 2)
+    assert not locks.take("/l", "c", INTERACTIVE, 3)
     assert locks.ahead("/l", "b") == ("a", "c")
     assert locks.leave("/l", "a") == "c"
     assert locks.holder("/l") == "c"
@@ -67,22 +67,22 @@ def test_the_second_waits_and_the_interactive_one_is_next():
 
 def test_a_waiting_build_that_becomes_urgent_is_next():
     locks = BuildLocks()
-    for name in "abc":
-        locks.take("/l", name, BATCH)
+    for order, name in enumerate("abc"):
+        locks.take("/l", name, BATCH, order)
     locks.set_priority("/l", "c", INTERACTIVE)
     assert locks.leave("/l", "a") == "c"
 
 
 def test_a_holder_that_was_seen_to_lock_and_unlock_is_through():
     locks = BuildLocks()
-    locks.take("/l", "a", BATCH)
+    locks.take("/l", "a", BATCH, 1)
     assert not locks.seen("/l", "a", locked=True, idle=True, now_s=1.0)
     assert locks.seen("/l", "a", locked=False, idle=False, now_s=1.1)
 
 
 def test_a_holder_that_never_locks_is_through_when_it_has_compiled_nothing_for_a_while():
     locks = BuildLocks()
-    locks.take("/l", "a", BATCH)
+    locks.take("/l", "a", BATCH, 1)
     assert not locks.seen("/l", "a", locked=False, idle=True, now_s=1.0)
     assert not locks.seen("/l", "a", locked=False, idle=False, now_s=2.0)  # it compiles after all
     assert not locks.seen("/l", "a", locked=False, idle=True, now_s=2.0 + NEVER_LOCKED_S / 2)
@@ -91,5 +91,5 @@ def test_a_holder_that_never_locks_is_through_when_it_has_compiled_nothing_for_a
 
 def test_what_was_seen_of_an_earlier_holder_says_nothing():
     locks = BuildLocks()
-    locks.take("/l", "b", BATCH)
+    locks.take("/l", "b", BATCH, 2)
     assert not locks.seen("/l", "a", locked=False, idle=True, now_s=99.0)

@@ -326,7 +326,7 @@ def test_what_a_killed_gate_held_is_taken_back(driver):
     driver.receive(2, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"]))
     driver.post(events.Closed(2))
     assert not driver.state.gates.behind
-    assert driver.state.gates.tallies[build_id].lost == 1
+    assert driver.state.gates.recorders[build_id].tally.lost == 1
 
 
 def test_a_unit_of_a_build_that_nobody_knows_yet_starts_all_the_same(driver):

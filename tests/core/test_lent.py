@@ -60,8 +60,8 @@ def test_a_test_takes_half_the_machine_until_more_is_known():
     driver.receive(10, messages.TestEnded(exit=0, user_s=1.0, peak_kib=77))
     driver.receive(11, messages.TestEnded(exit=101))
     assert driver.reply(12, "go")
-    assert driver.state.gates.tallies[build].tests == 2
-    assert driver.state.gates.tallies[build].test_peak_kib == 77
+    assert driver.state.gates.recorders[build].tally.tests == 2
+    assert driver.state.gates.recorders[build].tally.test_peak_kib == 77
 
 
 def test_what_runs_already_is_counted_and_not_asked():

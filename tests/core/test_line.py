@@ -106,10 +106,10 @@ def test_a_program_that_cargo_runs_keeps_nobody_waiting():
     assert not go(driver, 2)
     driver.post(events.Tick())
     driver.post(events.LockSeen(build, locked=False))
-    assert go(driver, 3) and not go(driver, 2), "the limit holds for what compiles"
-    driver.receive(3, messages.Started(pid=301))
-    end(driver, 3)
-    assert go(driver, 2)
+    assert go(driver, 2) and not go(driver, 3), "the limit holds for what compiles"
+    driver.receive(2, messages.Started(pid=201))
+    end(driver, 2)
+    assert go(driver, 3)
     assert build in driver.state.builds
 
 

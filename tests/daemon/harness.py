@@ -37,6 +37,7 @@ class RealDaemon:
             **env,
         }
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.opened: list[Connection | socket.socket] = []
 
     def start(self) -> int:
         process = subprocess.Popen(
@@ -55,12 +56,15 @@ class RealDaemon:
         raise AssertionError(f"the daemon did not start: {process.poll()}")
 
     def connect(self) -> Connection:
-        return connect(self.env)
+        connection: Connection = connect(self.env)
+        self.opened.append(connection)
+        return connection
 
     def raw(self) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(10)
         sock.connect(str(self.home / "state" / "forged.sock"))
+        self.opened.append(sock)
         return sock
 
     def status(self):
@@ -96,6 +100,8 @@ class RealDaemon:
         raise AssertionError(f"never came: {what}; the log says {self.decisions()[-5:]}")
 
     def close(self):
+        for one in self.opened:
+            one.close()
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -10,14 +9,12 @@ import time
 import pytest
 
 from forge.core.disk import Disk, DiskKind
-from forge.core.target_dirs import TargetDir
 from forge.errors import DiskUnavailable, StateDirUnsafe
 from forge.host import processes
 from forge.host.disk_usage import measure_tree
 from forge.host.machine import cgroup_limit_bytes, cores, memory_mib
 from forge.host.processes import Process
 from forge.host.state_dir import private_dir
-from forge.host.store import Store
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -88,48 +85,6 @@ class TestTreeSize:
 
     def test_a_tree_that_is_gone_has_no_size(self, tmp_path):
         assert measure_tree(str(tmp_path / "no")) is None
-
-
-class TestStore:
-    def test_what_was_recorded_is_there_after_a_restart(self, tmp_path):
-        one = TargetDir("/mnt/\udcff", "/src/\udcff é", 1.0, 2.0, 3, 4, 5)
-        unknown = TargetDir("/mnt/x", None, 1.0, 2.0)
-        store = Store(str(tmp_path / "db"))
-        store.record(one)
-        store.record(unknown)
-        store.keep_next_build(17)
-        store.close()
-        again = Store(str(tmp_path / "db"))
-        assert again.target_dirs() == {one.path: one, unknown.path: unknown}
-        assert again.next_build() == 17
-        again.forget(one.path)
-        assert list(again.target_dirs()) == [unknown.path]
-        again.close()
-
-    def test_a_broken_database_is_put_aside_and_begun_anew(self, tmp_path):
-        (tmp_path / "db").write_bytes(b"not a database at all" * 100)
-        store = Store(str(tmp_path / "db"))
-        assert store.next_build() == 1
-        store.close()
-        assert len(list(tmp_path.glob("db.broken-*"))) == 1
-
-    def test_one_that_cannot_be_written_is_said_once_and_harms_nobody(self, tmp_path):
-        said: list[str] = []
-        store = Store(str(tmp_path / "db"), said.append)
-        store._db.execute("PRAGMA query_only = ON")  # as a full disk would: every write fails
-        store.keep_next_build(5)
-        store.record(TargetDir("/mnt/x", None, 1.0, 2.0))
-        assert len(said) == 1
-        assert store.next_build() == 1
-        store.close()
-
-    def test_a_database_of_a_newer_forge_is_not_touched(self, tmp_path):
-        db = sqlite3.connect(tmp_path / "db")
-        db.execute("PRAGMA user_version = 99")
-        db.close()
-        store = Store(str(tmp_path / "db"))
-        store.close()
-        assert len(list(tmp_path.glob("db.broken-*"))) == 1
 
 
 class TestProcesses:

@@ -64,7 +64,7 @@ class ByAdmission(ByBudget):
         self.early[number] = []
         granted = super().join(number, arrival, now_s)
         admitted = self.admission.join(
-            f"b{number}", priority=arrival.priority, verb="build", now_s=now_s
+            f"b{number}", order=number, priority=arrival.priority, verb="build", now_s=now_s
         )
         return granted + self._admit(admitted, now_s)
 

@@ -1,0 +1,84 @@
+"""The units of one build and what depends on what: chains that hang on a unit, the longest of all.
+
+Ids come from rustc's command lines and may be missing, repeated, dangling or, from a broken client,
+in a circle; a circle is cut where it closes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A unit that has run. Times are seconds since its build began.
+
+    `needs` holds the ids of what it was compiled against.
+    """
+
+    id: str
+    name: str
+    key: str
+    asked_s: float
+    started_s: float
+    ended_s: float
+    cpu_s: float
+    peak_kib: int
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def run_s(self) -> float:
+        """Return how long it ran."""
+        return max(0.0, self.ended_s - self.started_s)
+
+
+@dataclass(slots=True)
+class UnitGraph:
+    """Units by id; of two with one id, the one that was added last."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def add(self, node: Node) -> None:
+        """Add a unit."""
+        self.nodes[node.id] = node
+
+    def ranks(self) -> dict[str, float]:
+        """Return for each id the longest chain of seconds that begins with it."""
+        dependents: dict[str, list[str]] = {name: [] for name in self.nodes}
+        for name, node in self.nodes.items():
+            for need in node.needs:
+                if need in dependents:
+                    dependents[need].append(name)
+        ranks: dict[str, float] = {}
+        for name in self._dependents_first(dependents):
+            after = max((ranks.get(one, 0.0) for one in dependents[name]), default=0.0)
+            ranks[name] = self.nodes[name].run_s + after
+        return ranks
+
+    def critical_path(self) -> list[Node]:
+        """Return the chain that ended last: from the last unit back to what it waited for."""
+        path: list[Node] = []
+        seen: set[str] = set()
+        node = max(self.nodes.values(), key=lambda one: one.ended_s, default=None)
+        while node is not None and node.id not in seen:
+            seen.add(node.id)
+            path.append(node)
+            needs = [self.nodes[need] for need in node.needs if need in self.nodes]
+            node = max(needs, key=lambda one: one.ended_s, default=None)
+        return path[::-1]
+
+    def _dependents_first(self, dependents: dict[str, list[str]]) -> Iterator[str]:
+        """Yield all ids, each after those that depend on it, unless they depend on one another."""
+        done: set[str] = set()
+        for root in self.nodes:
+            stack = [(root, iter(dependents[root]))]
+            entered = {root}
+            while stack and root not in done:
+                name, left = stack[-1]
+                following = next((one for one in left if one not in done | entered), None)
+                if following is not None:
+                    entered.add(following)
+                    stack.append((following, iter(dependents[following])))
+                    continue
+                stack.pop()
+                done.add(name)
+                yield name

@@ -1,0 +1,164 @@
+"""What a build has done so far, and what is kept of it when it is over."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from forge.core import messages
+from forge.core.behind import Behind, What
+from forge.core.builds import Build
+from forge.core.graph import Node, UnitGraph
+from forge.core.learned import Observation
+from forge.core.start import without_secrets
+
+SLOWEST = 10
+MAX_PARTS = 20_000
+"""Units of one build beyond that are counted and not remembered one by one."""
+
+
+MAX_WORDS = 40
+"""Of a long command line so many words are kept."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the gates have seen of one build so far. Seconds are sums over what was behind them."""
+
+    units: int = 0
+    links: int = 0
+    tests: int = 0
+    lost: int = 0
+    cpu_s: float = 0.0
+    waited_s: float = 0.0
+    unit_peak_kib: int = 0
+    link_peak_kib: int = 0
+    test_peak_kib: int = 0
+
+    def count(self, what: What, message: messages.UnitEnded) -> None:
+        """Add what one of them has cost."""
+        self.cpu_s += message.user_s + message.system_s
+        match what:
+            case What.UNIT:
+                self.units += 1
+                self.unit_peak_kib = max(self.unit_peak_kib, message.peak_kib)
+            case What.LINK:
+                self.links += 1
+                self.link_peak_kib = max(self.link_peak_kib, message.peak_kib)
+            case What.TEST:
+                self.tests += 1
+                self.test_peak_kib = max(self.test_peak_kib, message.peak_kib)
+
+    @property
+    def peak_kib(self) -> int:
+        """Return the largest resident set that one process of the build had."""
+        return max(self.unit_peak_kib, self.link_peak_kib, self.test_peak_kib)
+
+
+@dataclass(slots=True)
+class Recorder:
+    """One build's units as they end. `began_s` is the steady clock at its begin."""
+
+    began_s: float
+    tally: Tally = field(default_factory=Tally)
+    parts: list[Node] = field(default_factory=list)
+    waited_behind: dict[str, float] = field(default_factory=dict)
+    _graph: UnitGraph = field(default_factory=UnitGraph)
+    _build_scripts: dict[str, str] = field(default_factory=dict)
+    _kinds: list[What] = field(default_factory=list)
+
+    def started(self, one: Behind, now_s: float) -> None:
+        """Take note of how long something waited, and behind whom."""
+        waited_s = now_s - one.asked_s
+        self.tally.waited_s += waited_s
+        for build in one.ahead:
+            self.waited_behind[build] = self.waited_behind.get(build, 0.0) + waited_s
+
+    def ended(self, one: Behind, message: messages.UnitEnded, now_s: float) -> None:
+        """Take note of what something has cost."""
+        self.tally.count(one.what, message)
+        if len(self.parts) >= MAX_PARTS:
+            return
+        started_s = now_s if one.started_s is None else one.started_s
+        node = Node(
+            id=one.unit_id or f"#{len(self.parts)}",
+            name=one.name,
+            key=one.key if message.exit == 0 else "",
+            asked_s=one.asked_s - self.began_s,
+            started_s=started_s - self.began_s,
+            ended_s=now_s - self.began_s,
+            cpu_s=message.user_s + message.system_s,
+            peak_kib=message.peak_kib,
+            needs=self._needs(one),
+        )
+        self.parts.append(node)
+        self._kinds.append(one.what)
+        if one.what is not What.LINK:
+            self._graph.add(node)
+        if one.is_build_script and one.package:
+            self._build_scripts[one.package] = node.id
+
+    def observations(self, root: str | None) -> Iterator[Observation]:
+        """Yield what is to be learned from the build."""
+        ranks = self._graph.ranks()
+        for what, node in zip(self._kinds, self.parts, strict=True):
+            if node.key:
+                rank_s = ranks.get(node.id) if what is What.UNIT else None
+                yield Observation(
+                    root or "", node.key, node.run_s, node.cpu_s, node.peak_kib, rank_s
+                )
+
+    def details(self) -> dict[str, Any]:
+        """Tell where the time went: who was waited for, the slowest units, the critical path."""
+        slowest = sorted(zip(self._kinds, self.parts, strict=True), key=lambda one: -one[1].run_s)[
+            :SLOWEST
+        ]
+        path = self._graph.critical_path()
+        return {
+            "behind": [
+                {"build": build, "wait_s": round(wait_s, 3)}
+                for build, wait_s in sorted(self.waited_behind.items(), key=lambda one: -one[1])
+            ][:SLOWEST],
+            "slowest": [{"kind": what, **_shown(node)} for what, node in slowest],
+            "critical_path": [_shown(node) for node in path],
+        }
+
+    def _needs(self, one: Behind) -> frozenset[str]:
+        script = self._build_scripts.get(one.package or "") if one.uses_build_script else None
+        return frozenset((*one.externs, *((script,) if script else ())))
+
+
+def build_record(build: Build, recorder: Recorder, now_s: float) -> dict[str, Any]:
+    """Return what is kept of a build: as in `forge history --json`, times in seconds."""
+    tally = asdict(recorder.tally)
+    return {
+        "id": build.id,
+        "root": build.root,
+        "cwd": build.cwd,
+        "verb": build.args.verb,
+        "argv": without_secrets(build.args.argv)[:MAX_WORDS],
+        "profile": build.args.profile,
+        "via": build.via,
+        "priority": build.priority,
+        "target_dir": build.target_dir,
+        "began_at": build.began_at,
+        "wall_s": round(now_s - build.began_steady_s, 3),
+        "wait_s": round(build.waited_s, 3),
+        "waits": {phase: round(spent_s, 3) for phase, spent_s in build.spent_s.items()},
+        "exit": build.exit,
+        "signal": build.signal,
+        "cancelled": build.is_cancelled,
+        "peak_kib": recorder.tally.peak_kib,
+        **{name: round(value, 3) if isinstance(value, float) else value
+           for name, value in tally.items()},
+    }  # fmt: skip
+
+
+def _shown(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "wait_s": round(max(0.0, node.started_s - node.asked_s), 3),
+        "run_s": round(node.run_s, 3),
+        "cpu_s": round(node.cpu_s, 3),
+        "started_s": round(node.started_s, 3),
+        "peak_kib": node.peak_kib,
+    }

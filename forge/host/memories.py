@@ -1,0 +1,89 @@
+"""Past builds and learned costs, in the database.
+
+The newest `KEPT_BUILDS` builds are kept, the newest `KEPT_DETAILS` with their slowest units and
+critical path.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from forge.core.learned import Entry
+from forge.host.database import Database, escaped, unescaped
+
+KEPT_BUILDS = 10_000
+KEPT_DETAILS = 500
+KEPT_LEARNED_S = 180 * 86400
+"""A cost that nothing has confirmed for half a year is forgotten."""
+
+
+class Memories:
+    """What the daemon remembers of builds."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def record(
+        self,
+        number: int,
+        record: Mapping[str, Any],
+        details: Mapping[str, Any],
+        learned: Iterable[Entry],
+    ) -> None:
+        """Keep a build that is over, and what was learned from it."""
+        self._db.write(
+            (
+                "INSERT OR REPLACE INTO builds VALUES (?, ?, ?, ?)",
+                (number, escaped(record.get("root")), json.dumps(record), json.dumps(details)),
+            ),
+            ("UPDATE builds SET details = NULL WHERE number = ?", (number - KEPT_DETAILS,)),
+            ("DELETE FROM builds WHERE number <= ?", (number - KEPT_BUILDS,)),
+            *(
+                (
+                    "INSERT OR REPLACE INTO learned VALUES (?, ?, ?, ?, ?)",
+                    (escaped(one.root), escaped(one.key), json.dumps(one.runs), one.rank_s, one.at),
+                )
+                for one in learned
+            ),
+        )
+
+    def builds(self, limit: int, root: str | None = None) -> list[dict[str, Any]]:
+        """Return past builds, newest first, as `forge history --json` prints them."""
+        where, values = ("WHERE root = ?", (escaped(root),)) if root else ("", ())
+        rows = self._db.read(
+            f"SELECT record FROM builds {where} ORDER BY number DESC LIMIT ?",  # noqa: S608  # ours
+            (*values, limit),
+        )
+        return [json.loads(record) for (record,) in rows]
+
+    def build(self, number: int) -> dict[str, Any] | None:
+        """Return one build with its details, as `forge explain --json` prints it."""
+        rows = self._db.read("SELECT record, details FROM builds WHERE number = ?", (number,))
+        if not rows:
+            return None
+        record, details = rows[0]
+        return {**json.loads(record), **(json.loads(details) if details else {})}
+
+    def learned(self, now_s: float) -> list[Entry]:
+        """Return all learned costs that are not too old at `now_s` (wall time)."""
+        since_s = now_s - KEPT_LEARNED_S
+        self._db.write(("DELETE FROM learned WHERE at < ?", (since_s,)))
+        return [
+            Entry(
+                unescaped(root),
+                unescaped(key),
+                [(float(run_s), float(cpu_s), int(kib)) for run_s, cpu_s, kib in json.loads(runs)],
+                rank_s,
+                at,
+            )
+            for root, key, runs, rank_s, at in self._db.read(
+                "SELECT root, key, runs, rank_s, at FROM learned"
+            )
+        ]
+
+    def forget_learned(self, root: str | None = None) -> None:
+        """Forget learned costs: all, or those of one workspace."""
+        if root is None:
+            self._db.write(("DELETE FROM learned", ()))
+        else:
+            self._db.write(("DELETE FROM learned WHERE root = ?", (escaped(root),)))

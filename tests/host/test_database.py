@@ -1,0 +1,133 @@
+"""What outlives the daemon, in a real SQLite file: target dirs, past builds, learned costs."""
+
+import sqlite3
+from contextlib import contextmanager
+
+import pytest
+
+from forge.core.learned import Entry
+from forge.core.target_dirs import TargetDir
+from forge.host import memories as memories_door
+from forge.host.database import SCHEMAS, Database
+from forge.host.memories import KEPT_LEARNED_S, Memories
+from forge.host.store import Store
+
+ODD_ROOT = "/src/\udcff é"
+
+
+@contextmanager
+def opened(path, said=None):
+    database = Database(str(path), said.append if said is not None else lambda _why: None)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def test_what_was_recorded_is_there_after_a_restart(tmp_path):
+    one = TargetDir("/mnt/\udcff", ODD_ROOT, 1.0, 2.0, 3, 4, 5)
+    unknown = TargetDir("/mnt/x", None, 1.0, 2.0)
+    with opened(tmp_path / "db") as database:
+        store = Store(database)
+        store.record(one)
+        store.record(unknown)
+        store.keep_next_build(17)
+    with opened(tmp_path / "db") as database:
+        again = Store(database)
+        assert again.target_dirs() == {one.path: one, unknown.path: unknown}
+        assert again.next_build() == 17
+        again.forget(one.path)
+        assert list(again.target_dirs()) == [unknown.path]
+
+
+def test_a_broken_database_is_put_aside_and_begun_anew(tmp_path):
+    (tmp_path / "db").write_bytes(b"not a database at all" * 100)
+    with opened(tmp_path / "db") as database:
+        assert Store(database).next_build() == 1
+    assert len(list(tmp_path.glob("db.broken-*"))) == 1
+
+
+def test_one_that_cannot_be_written_is_said_once_and_harms_nobody(tmp_path):
+    said: list[str] = []
+    with opened(tmp_path / "db", said) as database:
+        database.read("PRAGMA query_only = ON")  # as a full disk would: every write fails
+        store = Store(database)
+        store.keep_next_build(5)
+        store.record(TargetDir("/mnt/x", None, 1.0, 2.0))
+        assert len(said) == 1
+        assert store.next_build() == 1
+
+
+def test_a_database_of_a_newer_forge_is_not_touched(tmp_path):
+    newer = sqlite3.connect(tmp_path / "db")
+    newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with opened(tmp_path / "db"):
+        assert len(list(tmp_path.glob("db.broken-*"))) == 1
+
+
+def test_a_database_of_an_older_forge_keeps_what_it_knows(tmp_path):
+    older = sqlite3.connect(tmp_path / "db")
+    older.executescript(f"{SCHEMAS[0]} PRAGMA user_version = 1;")
+    older.execute("INSERT INTO counters VALUES ('next_build', 40)")
+    older.commit()
+    older.close()
+    with opened(tmp_path / "db") as database:
+        assert Store(database).next_build() == 40
+        assert Memories(database).builds(10) == []
+
+
+def record_builds(memories, numbers, root="/src/app"):
+    for number in numbers:
+        record = {"id": f"b{number}", "root": root, "wall_s": 1.5}
+        memories.record(number, record, {"slowest": [{"name": "serde"}]}, ())
+
+
+def test_past_builds_are_told_newest_first_and_by_workspace(tmp_path):
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        record_builds(memories, [1, 2])
+        record_builds(memories, [3], root=ODD_ROOT)
+        assert [one["id"] for one in memories.builds(2)] == ["b3", "b2"]
+        assert [one["id"] for one in memories.builds(9, ODD_ROOT)] == ["b3"]
+        assert (memories.build(2) or {})["slowest"] == [{"name": "serde"}]
+        assert memories.build(7) is None
+
+
+def test_of_many_builds_the_oldest_lose_first_their_details_and_then_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(memories_door, "KEPT_DETAILS", 2)
+    monkeypatch.setattr(memories_door, "KEPT_BUILDS", 4)
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        record_builds(memories, range(1, 8))
+        assert [one["id"] for one in memories.builds(99)] == ["b7", "b6", "b5", "b4"]
+        assert "slowest" in (memories.build(6) or {})
+        assert memories.build(5) == {"id": "b5", "root": "/src/app", "wall_s": 1.5}
+
+
+def test_what_was_learned_comes_back_until_it_is_old_or_reset(tmp_path):
+    fresh = Entry(ODD_ROOT, "unit serde lib", [(1.0, 0.9, 512)], 4.5, at=2 * KEPT_LEARNED_S)
+    other = Entry("/src/other", "unit serde lib", [(2.0, 1.9, 256)], None, at=2 * KEPT_LEARNED_S)
+    stale = Entry("/src/app", "unit syn lib", [(1.0, 0.9, 512)], None, at=1.0)
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        memories.record(1, {"id": "b1", "root": None}, {}, (fresh, other, stale))
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        found = memories.learned(now_s=2 * KEPT_LEARNED_S + 1)
+        assert {(one.root, one.rank_s) for one in found} == {(ODD_ROOT, 4.5), ("/src/other", None)}
+        memories.forget_learned("/src/other")
+        assert [one.root for one in memories.learned(now_s=2 * KEPT_LEARNED_S)] == [ODD_ROOT]
+        memories.forget_learned()
+        assert memories.learned(now_s=2 * KEPT_LEARNED_S) == []
+
+
+@pytest.mark.parametrize("fault", ["INSERT INTO nowhere VALUES (1)", "not SQL at all"])
+def test_of_statements_that_belong_together_all_or_none_take_effect(tmp_path, fault):
+    said: list[str] = []
+    with opened(tmp_path / "db", said) as database:
+        database.write(("INSERT INTO counters VALUES ('a', 1)", ()), (fault, ()))
+        assert database.read("SELECT * FROM counters") == []
+        assert len(said) == 1
+        database.write(("INSERT INTO counters VALUES ('a', 1)", ()))
+        assert database.read("SELECT * FROM counters") == [("a", 1)]
