@@ -7,6 +7,7 @@ from typing import Any
 from forge.core.disk import Disk, DiskSpec
 from forge.core.learned import Entry
 from forge.core.target_dirs import TargetDir
+from forge.core.tokens import Move
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,27 @@ class AdoptJobserver:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAtTokens:
+    """Count the bytes in builds' FIFOs; answered by `TokensSeen`."""
+
+    builds: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountHolders:
+    """Bound what processes hold, by the watched cargo of each build; `HoldersCounted` answers."""
+
+    cargos: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTokens:
+    """Put bytes into FIFOs and take some out; answered by `TokensMoved`."""
+
+    moves: tuple[Move, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveJobserver:
     """Close and delete the FIFO of a build."""
 
@@ -244,6 +266,9 @@ Action = (
     | EnsureShim
     | MakeJobserver
     | AdoptJobserver
+    | LookAtTokens
+    | CountHolders
+    | MoveTokens
     | RemoveJobserver
     | EnsureDisk
     | FindDisk

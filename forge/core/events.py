@@ -1,5 +1,6 @@
 """What the outside tells the core, as values. `conn` is the daemon's number of a connection."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forge.core.disk import Disk, DiskUsage
@@ -7,6 +8,7 @@ from forge.core.messages import Message
 from forge.core.settings import Settings
 from forge.core.shim import Shim
 from forge.core.target_dirs import TargetDir
+from forge.core.tokens import Move
 from forge.core.workspace import Workspace
 
 
@@ -152,6 +154,27 @@ class JobserverMade:
 
 
 @dataclass(frozen=True, slots=True)
+class TokensSeen:
+    """How many bytes are in each build's FIFO now; one that cannot be read is left out."""
+
+    in_fifo: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldersCounted:
+    """The most tokens that the living processes of each build can hold."""
+
+    holders: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TokensMoved:
+    """What was moved in truth, which may be less than was wished."""
+
+    moves: tuple[Move, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LockSeen:
     """Whether a build's lock file is locked; one that does not exist is not."""
 
@@ -200,6 +223,9 @@ Event = (
     | ShimReady
     | ShimMissing
     | JobserverMade
+    | TokensSeen
+    | HoldersCounted
+    | TokensMoved
     | LockSeen
     | SettingsLoaded
     | SettingsRefused

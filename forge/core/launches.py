@@ -228,8 +228,10 @@ class Launches:
             "tokens": start.tokens,
             "gated": build.is_gated,
         }
+        jobserver = {"path": build.jobserver, "tokens": start.tokens}
         return [
             *opened,
+            *self._state.jobservers.begin(build, start.tokens, now),
             Log("build.granted", fields),
             Send(
                 build.conn,
@@ -241,7 +243,7 @@ class Launches:
                     "unset": list(start.unset),
                     "notes": build.notes,
                     "target_dir": build.target_dir,
-                    "jobserver": {"path": build.jobserver} if build.jobserver else None,
+                    "jobserver": jobserver if build.jobserver else None,
                 },
             ),
         ]

@@ -117,6 +117,7 @@ class Leases:
             Log("build.adopted", {"build": build_id, "target_dir": message.target_dir}),
             Send(conn, {"type": "adopted", "build": build_id}),
             *jobserver,
+            *self._state.jobservers.begin(build, message.tokens, now),
             *([] if self._state.disk.disk else self._state.launches.ensure_disk()),
         ]
 
@@ -159,6 +160,7 @@ class Leases:
         actions += [Unwatch(build.launcher_key), Unwatch(build.cargo_key)]
         if build.jobserver:
             actions.append(RemoveJobserver(build.id))
+        actions += self._state.jobservers.end(build.id, now)
         if build.target_dir and build.args.verb != "metadata":
             actions.append(MeasureTargetDir(build.target_dir))
             actions += self._state.disk.measure()

@@ -96,6 +96,7 @@ def _budget_report(state: "State") -> dict[str, Any]:
         "capacity": budget.capacity,
         "running_cores": budget.running_cores,
         "waiting": sum(one.started_s is None for one in state.gates.behind.values()),
+        "threads": sum(state.jobservers.threads.values()),
     }
 
 
@@ -126,6 +127,7 @@ def _build_report(
         "wait": state.launches.wait_reason(build, now),
         "unit_wait": _unit_wait(state, build, now),
         "gates": _gates_report(state, build.id),
+        "tokens": state.jobservers.report(build.id),
     }
 
 

@@ -29,6 +29,7 @@ from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import Gates
 from forge.core.history import build_record
+from forge.core.jobservers import Jobservers
 from forge.core.launches import Launches
 from forge.core.learned import Learned
 from forge.core.leases import Leases, build_number
@@ -61,6 +62,7 @@ class State:
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
         self.gates = Gates(self.leases.builds, Budget(settings.cores), learned or Learned())
+        self.jobservers = Jobservers(self)
         self.launches = Launches(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
@@ -88,6 +90,9 @@ class State:
             events.ShimReady: self._shim_ready,
             events.ShimMissing: self._shim_missing,
             events.JobserverMade: self.launches.jobserver_made,
+            events.TokensSeen: self.jobservers.seen,
+            events.TokensMoved: self.jobservers.moved,
+            events.HoldersCounted: self.jobservers.counted,
             events.LockSeen: self.line.lock_seen,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
@@ -137,13 +142,15 @@ class State:
     @property
     def due_s(self) -> float | None:
         """When the next tick is wanted, by the steady clock; None when the usual ones will do."""
-        return self.gates.budget.due_s
+        dues = (self.gates.budget.due_s, self.jobservers.due_s)
+        return min((due_s for due_s in dues if due_s is not None), default=None)
 
     def check(self) -> None:
         """Assert the invariants."""
         self.leases.check()
         self.gates.check()
         self.line.check()
+        self.jobservers.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -291,7 +298,7 @@ class State:
     def _settings_loaded(self, event: events.SettingsLoaded, now: Moment) -> list[Action]:
         was, self.settings = self.settings, event.settings
         line = f"configuration read: {event.settings.config_file or 'defaults'}"
-        actions = self.gates.set_capacity(event.settings.cores, now) + self.line.set_limit(now)
+        actions = self.jobservers.set_cores(now) + self.line.set_limit(now)
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
@@ -356,7 +363,7 @@ class State:
         ]
 
     def _tick(self, event: events.Tick, now: Moment) -> list[Action]:
-        actions = self.gates.tick(now) + self.line.tick(now)
+        actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)

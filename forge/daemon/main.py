@@ -156,7 +156,7 @@ async def _serve(
     loop.stop()
     watches.close()
     performer.close()
-    jobservers.close()
+    jobservers.close(state.jobservers.tokens.withdrawn())
 
 
 async def _guard_socket(server: Server, path: str, log: DecisionLog, ended: asyncio.Event) -> None:

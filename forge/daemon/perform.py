@@ -18,6 +18,7 @@ from forge.core.units import MIB
 from forge.core.workspace import Workspace
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
+from forge.daemon.token_doors import TokenDoors
 from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.build_locks import is_locked
@@ -40,7 +41,7 @@ class Performer:
     ) -> None:
         self._ports = ports
         self._post = post
-        self._post_next = post_next
+        tokens = TokenDoors(ports, post_next)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
@@ -64,9 +65,12 @@ class Performer:
             actions.TellBuild: self._tell_build,
             actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
-            actions.MakeJobserver: self._make_jobserver,
-            actions.AdoptJobserver: self._adopt_jobserver,
-            actions.RemoveJobserver: lambda a: ports.jobservers.remove(a.build),
+            actions.MakeJobserver: tokens.make,
+            actions.AdoptJobserver: tokens.adopt,
+            actions.RemoveJobserver: tokens.remove,
+            actions.LookAtTokens: tokens.look,
+            actions.MoveTokens: tokens.move,
+            actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
             actions.FindDisk: self._in(self._disk_thread, self._find_disk),
             actions.ResizeDisk: self._in(self._disk_thread, self._resize_disk),
@@ -140,21 +144,6 @@ class Performer:
             return events.ShimMissing(error.message)
         except OSError as error:
             return events.ShimMissing(str(error))
-
-    def _make_jobserver(self, action: actions.MakeJobserver) -> None:
-        path: str | None = action.path
-        try:
-            self._ports.jobservers.make(action.build, action.path, action.tokens)
-        except OSError as error:
-            self._ports.log.write("jobserver.failed", {"build": action.build, "why": str(error)})
-            path = None
-        self._post_next(events.JobserverMade(action.build, path))
-
-    def _adopt_jobserver(self, action: actions.AdoptJobserver) -> None:
-        try:
-            self._ports.jobservers.adopt(action.build, action.path)
-        except OSError as error:
-            self._ports.log.write("jobserver.failed", {"build": action.build, "why": str(error)})
 
     def _resolve(self, action: actions.Resolve) -> events.Event:
         workspace = self._ports.workspaces.find(action.cwd, action.argv, action.env)

@@ -13,6 +13,7 @@ import fcntl
 import os
 import stat
 import termios
+from collections.abc import Mapping
 
 TOKEN = b"+"
 
@@ -53,11 +54,39 @@ class Jobservers:
             os.close(before)
         self._open[build] = (path, descriptor)
 
-    def tokens(self, build: str) -> int:
-        """Return how many tokens are in the FIFO now, taken by nobody (FIONREAD)."""
+    def tokens(self, build: str) -> int | None:
+        """Return how many tokens are in the FIFO now, taken by nobody (FIONREAD).
+
+        None when the build has no FIFO here.
+        """
+        if build not in self._open:
+            return None
         _, descriptor = self._open[build]
         count = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
         return int.from_bytes(count, "little")
+
+    def take(self, build: str, count: int) -> int:
+        """Take up to `count` tokens out, without waiting; return how many there were.
+
+        A build without a FIFO here has none. Raises OSError.
+        """
+        _, descriptor = self._open.get(build, ("", -1))
+        if descriptor < 0 or count <= 0:
+            return 0
+        try:
+            return len(os.read(descriptor, count))
+        except BlockingIOError:
+            return 0
+
+    def give(self, build: str, count: int) -> int:
+        """Put `count` tokens in; return how many found room. Raises OSError."""
+        _, descriptor = self._open.get(build, ("", -1))
+        if descriptor < 0 or count <= 0:
+            return 0
+        try:
+            return os.write(descriptor, TOKEN * count)
+        except BlockingIOError:
+            return 0
 
     def remove(self, build: str) -> None:
         """Close and delete a build's FIFO; processes that have it open keep what they have."""
@@ -67,8 +96,13 @@ class Jobservers:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def close(self) -> None:
-        """Let go of all, and leave them for the next daemon."""
+    def close(self, owed: Mapping[str, int] | None = None) -> None:
+        """Let go of all, and leave them for the next daemon.
+
+        What is `owed` is put back first: the next daemon knows nothing of it.
+        """
+        for build, count in (owed or {}).items():
+            self.give(build, count)
         for _, descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()

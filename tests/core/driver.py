@@ -8,6 +8,7 @@ from forge.core.memory_map import propose
 from forge.core.moment import Moment
 from forge.core.settings import Settings
 from forge.core.state import State
+from forge.core.tokens import Move
 from forge.core.workspace import Workspace
 
 GIB = 1024**3
@@ -30,6 +31,8 @@ class Driver:
         self.done: list[actions.Action] = []
         self.sent: list[tuple[int, dict[str, Any]]] = []
         self.answers_jobservers = True
+        self.fifos: dict[str, int] = {}
+        self.holders: dict[str, int] = {}
         if looked:
             self.find_no_disk()
 
@@ -47,9 +50,32 @@ class Driver:
         ]
         if self.answers_jobservers:
             for one in asked:
-                if isinstance(one, actions.MakeJobserver):
-                    self.post(events.JobserverMade(one.build, one.path))
+                self._answer_for_fifos(one)
         return asked
+
+    def _answer_for_fifos(self, one: actions.Action) -> None:
+        match one:
+            case actions.MakeJobserver():
+                self.fifos[one.build] = one.tokens
+                self.post(events.JobserverMade(one.build, one.path))
+            case actions.RemoveJobserver():
+                self.fifos.pop(one.build, None)
+            case actions.LookAtTokens():
+                seen = {build: self.fifos[build] for build in one.builds if build in self.fifos}
+                self.post(events.TokensSeen(seen))
+            case actions.CountHolders():
+                self.post(events.HoldersCounted({b: self.holders.get(b, 0) for b in one.cargos}))
+            case actions.MoveTokens():
+                self.post(events.TokensMoved(tuple(self._moved(move) for move in one.moves)))
+            case _:
+                pass
+
+    def _moved(self, move: Move) -> Move:
+        """Move bytes as a FIFO would: no more can be taken out than are in it."""
+        count = max(move.count, -self.fifos.get(move.build, 0))
+        if move.build in self.fifos:
+            self.fifos[move.build] += count
+        return Move(move.build, count if move.build in self.fifos else 0, heals=move.heals)
 
     def receive(self, conn: int, message: messages.Message) -> list[actions.Action]:
         return self.post(events.Received(conn, message))

@@ -169,7 +169,7 @@ def test_each_build_has_a_jobserver_with_as_many_tokens_as_it_may_use(
     path = "/state/jobs/b1.jobs"
     assert driver.asked(actions.MakeJobserver) == [actions.MakeJobserver("b1", path, tokens)]
     go = driver.reply(1, "go")
-    assert go["jobserver"] == {"path": path}
+    assert go["jobserver"] == {"path": path, "tokens": tokens}
     assert not any(word.startswith("-j") for word in go["argv"])
     driver.receive(1, messages.Started(pid=101))
     driver.receive(1, messages.Ended(exit=0))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from forge.client.connection import Connection
+from tests.daemon.clients import daemon_ask, open_build, open_unit, project, replies
 from tests.daemon.harness import RealDaemon
 
 
@@ -21,36 +21,6 @@ def daemon(tmp_path):
     one.start()
     yield one
     one.close()
-
-
-def project(tmp_path, name):
-    root = tmp_path / name
-    root.mkdir()
-    (root / "Cargo.toml").write_text(f'[package]\nname = "{name}"\nversion = "0.1.0"\n')
-    return root
-
-
-def open_build(daemon, root, *argv, **fields) -> Connection:
-    connection: Connection = daemon.connect()
-    connection.send(
-        {
-            "type": "begin", "pid": os.getpid(), "cwd": str(root), "argv": list(argv or ("build",)),
-            "env": {}, **fields,
-        }
-    )  # fmt: skip
-    return connection
-
-
-def replies(connection, patience_s=15.0, until=("go", "end", "error")):
-    """Return what comes, up to the first answer that settles it."""
-    found = []
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        message = connection.receive(patience_s)
-        found.append(message)
-        if message["type"] in until:
-            return found
-    raise AssertionError(f"nothing came to an end: {found}")
 
 
 def line_reason(connection):
@@ -145,14 +115,6 @@ def test_what_waits_is_cancelled_and_what_runs_is_ended_with_its_children(daemon
             os.kill(pid, signal.SIGKILL)
 
 
-def daemon_ask(daemon, request):
-    connection = daemon.connect()
-    try:
-        return connection.ask(request, patience_s=10)
-    finally:
-        connection.close()
-
-
 def session_members(leader):
     import psutil
 
@@ -221,12 +183,3 @@ def test_five_running_builds_are_adopted_with_their_units_and_nothing_is_doubled
             sleeper.kill()
             sleeper.wait()
         daemon.close()
-
-
-def open_unit(daemon, build, *, running):
-    connection = daemon.connect()
-    connection.send(
-        {"type": "unit", "build": build, "pid": os.getpid(), "crate": "c", "kinds": ["lib"],
-         "running": running}
-    )  # fmt: skip
-    return connection
