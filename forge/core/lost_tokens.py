@@ -10,35 +10,16 @@ two looks agree on, `AGREE_AFTER_S` apart, is put back. A mistake would be a byt
 is seen when it comes back: there are more bytes than were granted, and they are taken out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from forge.core.process_tree import Member
 
 AGREE_AFTER_S = 2.0
 """Far beyond the milliseconds in which a token is taken and its process not yet there."""
 
 GATES = frozenset({"forge-shim", "rustc-gate", "test-gate"})
 """The shim: its program's name, and what it is called. It holds no token; what it starts may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A living process of a build. `threads` are the threads that it has, its first included."""
-
-    pid: int
-    parent: int
-    name: str
-    threads: int
-
-
-def below(cargo: int, members: Iterable[Member]) -> list[Member]:
-    """Return the children of `cargo` among `members`, their children, and so on."""
-    of: dict[int, list[Member]] = {}
-    for one in members:
-        of.setdefault(one.parent, []).append(one)
-    found = of.pop(cargo, [])
-    for one in found:  # grows while it is walked; no parent is asked twice
-        found += of.pop(one.pid, ())
-    return found
 
 
 def most_held(cargo: int, tree: Sequence[Member]) -> int:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from forge.core.lost_tokens import AGREE_AFTER_S, Losses, Member, below, most_held
+from forge.core.lost_tokens import AGREE_AFTER_S, Losses, most_held
+from forge.core.process_tree import Member, below
 
 CARGO = 10
 

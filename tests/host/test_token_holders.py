@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
-from forge.core.lost_tokens import Member
-from forge.host.token_holders import holders_by_psutil, token_holders
+from forge.core.lost_tokens import most_held
+from forge.core.process_tree import Member, below, resident_bytes
+from forge.host.process_table import from_psutil, read_table
+from forge.host.token_holders import token_holders
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -18,8 +21,8 @@ def recorded(proc, *members, exe=()):
     for state, one in members:
         directory = proc / str(one.pid)
         directory.mkdir()
-        between = " ".join(["0"] * 15)
-        stat = f"{one.pid} ({one.name}) {state} {one.parent} {between} {one.threads} 0\n"
+        before, after = " ".join(["0"] * 15), " ".join(["0"] * 8)
+        stat = f"{one.pid} ({one.name}) {state} {one.parent} {before} {one.threads} {after}\n"
         (directory / "stat").write_text(stat)
     for pid, program in exe:
         (proc / str(pid) / "exe").symlink_to(program)
@@ -40,18 +43,35 @@ def test_a_recorded_table_is_read_with_odd_names_zombies_and_gates(tmp_path):
     assert token_holders([10, 20, 30], tmp_path) == {10: 1 + 2, 20: 0}
 
 
-@linux_only
-@pytest.mark.parametrize("count", [token_holders, holders_by_psutil])
-def test_real_processes_are_counted_until_they_are_gone(count):
+@contextmanager
+def real_tree():
     script = "sleep 60 & sleep 60 & echo ready; wait"
     root = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
     assert root.stdout
     try:
         assert root.stdout.readline() == b"ready\n"
-        assert count([root.pid]) == {root.pid: 2 + 2 * 2}
-        assert count([]) == {}
+        yield root.pid
     finally:
         os.killpg(root.pid, signal.SIGKILL)
         root.wait()
         root.stdout.close()
-    assert count([root.pid]) == {}
+
+
+def test_real_processes_are_counted_until_they_are_gone():
+    with real_tree() as root:
+        assert token_holders([root]) == {root: 2 + 2 * 2}
+        assert token_holders([]) == {}
+    assert token_holders([root]) == {}
+
+
+@pytest.mark.parametrize("read", [read_table, lambda: list(from_psutil())])
+def test_the_table_has_parents_threads_and_resident_bytes(read):
+    with real_tree() as root:
+        table = read()
+        tree = below(root, table)
+        assert len(tree) == 2
+        assert all(one.threads == 1 and one.resident_bytes > 0 for one in tree)
+        assert most_held(root, tree) == 2 + 2 * 2
+        found = resident_bytes([root, 2**22 + 1], table)
+        assert found[root] > sum(one.resident_bytes for one in tree)
+        assert found[2**22 + 1] == 0
