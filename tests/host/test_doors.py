@@ -12,12 +12,10 @@ from forge.core.disk import Disk, DiskKind
 from forge.errors import DiskUnavailable, StateDirUnsafe
 from forge.host import processes
 from forge.host.disk_usage import measure_tree
-from forge.host.machine import cgroup_limit_bytes, cores, memory_mib
+from forge.host.machine import cores, memory_mib
 from forge.host.processes import Process
 from forge.host.state_dir import private_dir
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 def disk_at(path):
@@ -123,25 +121,6 @@ class TestMachine:
     def test_it_has_memory_and_cores(self):
         assert memory_mib() > 100
         assert cores() >= 1
-
-    @linux_only
-    @pytest.mark.parametrize(
-        ("membership", "files", "limit"),
-        [
-            ("0::/a/b\n", {"a/b/memory.max": "max", "a/memory.max": "4096"}, 4096),
-            ("0::/a/b\n", {"a/b/memory.max": "100", "a/memory.max": "4096"}, 100),
-            ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "512"}, 512),
-            ("4:memory:/x\n", {"memory/x/memory.limit_in_bytes": "9223372036854771712"}, None),
-            ("3:cpu,cpuacct:/x\n", {"memory/x/memory.limit_in_bytes": "512"}, None),
-            ("0::/\n", {}, None),
-        ],
-    )
-    def test_the_lowest_cgroup_limit_above_us_counts(self, tmp_path, membership, files, limit):
-        (tmp_path / "cgroup").write_text(membership)
-        for name, text in files.items():
-            (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "fs" / name).write_text(text + "\n")
-        assert cgroup_limit_bytes(tmp_path / "cgroup", tmp_path / "fs") == limit
 
 
 class TestStateDir:
