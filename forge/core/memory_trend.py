@@ -11,6 +11,9 @@ from forge.core.memory import Reading, Stalls
 LONGEST_GAP_S = 60.0
 """Readings that lie further apart say nothing about now: the machine may have slept between."""
 
+REACH_S = 2.0
+"""How far a trail reaches back: some figures of macOS change once a second only."""
+
 IDLE_S = 5.0
 BUSY_S = 0.25
 FASTEST_S = 0.05
@@ -32,6 +35,31 @@ class Trend:
     swap_out_bytes_per_s: float | None
     some_share: float | None
     full_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The last readings, oldest first, each later than the one before it.
+
+    It reaches back `REACH_S`, and always one reading further, however long ago that was.
+    """
+
+    readings: tuple[Reading, ...] = ()
+
+    def and_then(self, reading: Reading) -> "Trail":
+        """Add a reading; one that is not later than the last begins a new trail."""
+        if self.readings and reading.taken_s <= self.readings[-1].taken_s:
+            return Trail((reading,))
+        old = [one for one in self.readings if reading.taken_s - one.taken_s >= REACH_S]
+        return Trail((*old[-1:], *self.readings[len(old) :], reading))
+
+    def trend(self, over_s: float) -> Trend | None:
+        """Compare the last reading with the nearest that is `over_s` older, or the oldest."""
+        if len(self.readings) < 2:
+            return None
+        *earlier, last = self.readings
+        old = [one for one in earlier if last.taken_s - one.taken_s >= over_s]
+        return trend(old[-1] if old else earlier[0], last)
 
 
 def trend(before: Reading, after: Reading) -> Trend | None:

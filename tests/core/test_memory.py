@@ -9,6 +9,8 @@ from forge.core.memory_trend import (
     FASTEST_S,
     IDLE_S,
     LONGEST_GAP_S,
+    REACH_S,
+    Trail,
     Trend,
     interval_s,
     trend,
@@ -137,6 +139,50 @@ def test_no_rate_is_negative_and_no_share_above_one(at_s, then_s, ins, outs, som
         assert found.over_s > 0
         assert found.swap_out_bytes_per_s is None or found.swap_out_bytes_per_s >= 0
         assert found.some_share is None or 0 <= found.some_share <= 1
+
+
+def trail(*times_s):
+    found = Trail()
+    for taken_s in times_s:
+        found = found.and_then(reading(taken_s))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("times_s", "over_s", "compared_s"),
+    [
+        ((), 0.0, None),
+        ((1.0,), 0.0, None),
+        ((1.0, 1.5), 0.0, 0.5),
+        ((1.0, 1.5), 1.0, 0.5),  # no longer way back yet
+        ((1.0, 1.25, 1.5, 1.75, 2.0, 2.25), 0.0, 0.25),
+        ((1.0, 1.25, 1.5, 1.75, 2.0, 2.25), 1.0, 1.0),
+        ((1.0, 6.0, 11.0), 1.0, 5.0),  # idle: the one before, however long ago
+        ((1.0, 2.0, 1.5), 1.0, None),  # backwards: begun anew
+        ((1.0, 2.0, 2.0), 0.0, None),
+    ],
+)
+def test_a_trail_compares_the_last_reading_with_one_that_is_old_enough(times_s, over_s, compared_s):
+    found = trail(*times_s).trend(over_s)
+    assert (found and found.over_s) == compared_s
+
+
+@pytest.mark.parametrize("then_s", [2.0, 1.5])
+def test_a_reading_that_is_not_later_begins_a_new_trail(then_s):
+    assert [one.taken_s for one in trail(1.0, 2.0, then_s).readings] == [then_s]
+
+
+@given(st.lists(st.floats(0.01, 10.0), max_size=60))
+def test_a_trail_stays_short_and_never_loses_the_way_back(steps_s):
+    found, now_s = Trail(), 0.0
+    for step_s in steps_s:
+        now_s += step_s
+        found = found.and_then(reading(now_s))
+        times_s = [one.taken_s for one in found.readings]
+        assert times_s == sorted(set(times_s))
+        assert times_s[-1] == now_s
+        assert len([one for one in times_s if now_s - one >= REACH_S]) <= 1
+    assert len(found.readings) >= min(2, len(steps_s))
 
 
 @pytest.mark.parametrize(
