@@ -97,6 +97,7 @@ def logs(call: Call, lines: int, follow: bool, as_lines: bool) -> None:
     """Show the decision log.
 
     It has one line for each decision, with the numbers behind it. Works without a daemon.
+    `forge log` tells the same in sentences.
     """
     path = os.path.join(paths.state_dir(call.env), paths.LOG_NAME)
     log = DecisionLog(path)

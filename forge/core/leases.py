@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 
 LOGGED = (
-    "exit", "signal", "wall_s", "units", "links", "tests", "lost", "cpu_s", "waited_s", "peak_kib",
+    "root", "exit", "signal", "wall_s", "units", "links", "tests", "lost", "cpu_s", "waited_s",
+    "peak_kib",
 )  # fmt: skip
 """What the decision log tells of a build that is over; the database has the rest."""
 
@@ -66,7 +67,11 @@ class Leases:
             return [error(conn, "protocol-mismatch", "`started` without a build that was granted")]
         build.cargo_pid = message.pid
         build.enters(BuildPhase.RUNNING, now.steady_s)
-        return [Watch(build.cargo_key, message.pid), Log("build.started", {"build": build.id})]
+        waited = {"wait_s": round(build.waited_s, 3)}
+        return [
+            Watch(build.cargo_key, message.pid),
+            Log("build.started", {"build": build.id, **waited}),
+        ]
 
     def ended(self, conn: int, message: messages.Ended, now: Moment) -> list[Action]:
         """Take note of how cargo ended."""

@@ -191,10 +191,9 @@ class WaitingLine:
         return found
 
     def _log_wait(self, build: Build) -> Log:
-        return Log(
-            "build.waits",
-            {"build": build.id, "for": build.phase, "ahead": list(self.ahead(build))},
-        )
+        ahead = list(self.ahead(build))
+        fields = {"build": build.id, "root": build.root, "for": build.phase, "ahead": ahead}
+        return Log("build.waits", fields)
 
     def _name(self, build: str) -> str:
         known = self._state.builds.get(build)

@@ -1,0 +1,164 @@
+"""Decisions as sentences."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from forge.cli.decisions import SENTENCES, WRONG, sentence
+from forge.config import SETTINGS
+
+TOP = Path(__file__).parent.parent.parent
+BUILD = {"build": "b12"}
+ENDED = {
+    **BUILD, "root": "/src/ripgrep", "exit": 0, "signal": None, "wall_s": 63.0, "units": 41,
+    "links": 2, "tests": 1, "lost": 0, "cpu_s": 100.0, "waited_s": 0.5, "peak_kib": 1258291,
+}  # fmt: skip
+GRANTED = {
+    **BUILD, "root": "/src/ripgrep", "argv": ["build", "--release"], "tokens": 3, "gated": True,
+    "target_dir": "/mnt/b/ripgrep-1", "why": "default",
+}  # fmt: skip
+MOUNTED = {
+    "kind": "tmpfs", "mount_point": "/mnt/b", "size_mib": 4096, "used_bytes": 1024, "adopted": False
+}  # fmt: skip
+TARGET_DIR, LINE = "waiting for the target dir", "waiting in line"
+
+CASES = [
+    ("build.adopted", {**BUILD, "target_dir": "/mnt/b/x"},
+     "b12 was taken over from an earlier daemon; it builds in /mnt/b/x"),
+    ("build.cancelled", {**BUILD, "phase": "running"}, "b12 is cancelled; it was running"),
+    ("build.compiled", BUILD, "b12 has compiled all: the next may have its target dir"),
+    ("build.ended", ENDED,
+     "b12 (ripgrep) ended: exit 0, 1 min 3 s, 41 units, 2 links, 1 test, peak 1.2 GiB,"
+     " 1 min 40 s of cores"),
+    ("build.ended", {**ENDED, "root": None, "exit": None, "signal": 9, "links": 0, "tests": 0,
+                     "lost": 2, "cpu_s": 0.0, "waited_s": 12.0, "peak_kib": 0, "units": 1},
+     "b12 ended: signal 9, 1 min 3 s, 1 unit, 2 lost, units waited 12 s in all"),
+    ("build.ended", {**ENDED, "exit": None, "links": 0, "tests": 0, "cpu_s": 0, "peak_kib": 0},
+     "b12 (ripgrep) ended: no exit code known, 1 min 3 s, 41 units"),
+    ("build.gone", {**BUILD, "part": "cargo"},
+     "b12 is over: its cargo has ended, and nobody told how"),
+    ("build.granted", GRANTED,
+     "b12 (ripgrep) may start `cargo build --release` in /mnt/b/ripgrep-1"),
+    ("build.granted", {**GRANTED, "target_dir": None, "why": "no RAM disk", "gated": False},
+     "b12 (ripgrep) may start `cargo build --release` off the RAM disk: no RAM disk;"
+     " without gates"),
+    ("build.impatient", {**BUILD, "patience_s": 60.0},
+     "b12 gave up: it has waited for 1 min, as long as it may"),
+    ("build.left", {**BUILD, "phase": LINE},
+     "b12 left before its cargo had started; it was waiting in line"),
+    ("build.left", {**BUILD, "phase": "granted"},
+     "b12 left when it was granted, as `clean` and `metadata` do"),
+    ("build.orphaned", BUILD,
+     "b12 has lost its launcher, which was killed: its cargo is told to end"),
+    ("build.priority", {**BUILD, "priority": "batch"}, "b12 is batch now"),
+    ("build.started", {**BUILD, "wait_s": 3.2}, "b12 cargo started after 3.2 s"),
+    ("build.started", BUILD, "b12 cargo started"),  # of an older daemon
+    ("build.waits", {**BUILD, "root": "/src/ripgrep", "for": TARGET_DIR, "ahead": ["b11"]},
+     "b12 (ripgrep) waits for b11, which builds in the same target dir"),
+    ("build.waits", {**BUILD, "for": TARGET_DIR, "ahead": ["b9", "b10", "b11"]},
+     "b12 waits for b9, which builds in the same target dir; then b10 and b11"),
+    ("build.waits", {**BUILD, "for": LINE, "ahead": ["b9", "b10", "b11"]},
+     "b12 waits in line, behind b9, b10 and b11"),
+    ("build.waits", {**BUILD, "for": LINE, "ahead": []}, "b12 waits in line: it is next"),
+    ("config.loaded", {"file": "/f.toml"}, "configuration read: /f.toml"),
+    ("config.loaded", {"file": None}, "configuration read: no file, all defaults"),
+    ("config.refused", {"reason": "bad", "hint": "do", "kept": "the old one"},
+     "configuration refused: bad (do); the old one holds"),
+    ("config.unwatched", {"reason": "limit", "instead": "`x`"},
+     "changes of forge.toml cannot be noticed: limit (instead: `x`)"),
+    ("daemon.bug", {"traceback": "Traceback:\n  x\nKeyError: 'a'\n", "repeats": 2},
+     "something nobody foresaw, 2 times more: KeyError: 'a' (`forge daemon logs` has all of it)"),
+    ("daemon.ended", {"builds": 1}, "the daemon has ended; 1 build goes on without it"),
+    ("daemon.started", {"pid": 7, "version": "0.1.0"}, "daemon 0.1.0 has started (pid 7)"),
+    ("daemon.stopping", {"builds": 0}, "the daemon was told to end"),
+    ("daemon.unreachable", {"socket": "/s"},
+     "the daemon ends: nobody can reach it, as its socket /s was taken away"),
+    ("disk.failed", {"reason": "no room", "while": "mounting"},
+     "the RAM disk failed while mounting: no room"),
+    ("disk.lost", {"reason": "ejected", "while": "mounted"},
+     "the RAM disk is gone, and nobody asked for it: ejected"),
+    ("disk.mounted", MOUNTED, "the RAM disk is mounted: tmpfs, 4.0 GiB at /mnt/b"),
+    ("disk.mounted", {**MOUNTED, "adopted": True},
+     "the RAM disk that was there is adopted: tmpfs, 4.0 GiB at /mnt/b, 1.0 KiB used"),
+    ("disk.mounting", {"size_mib": 512, "mount_point": "/mnt/b"},
+     "mounting a RAM disk of 512 MiB at /mnt/b"),
+    ("disk.resizing", {"from_mib": 512, "to_mib": 1024},
+     "resizing the RAM disk from 512 MiB to 1.0 GiB"),
+    ("disk.unmeasured", {"reason": "EIO"}, "the RAM disk could not be looked at: EIO"),
+    ("disk.unmounted", {}, "the RAM disk is unmounted"),
+    ("disk.unmounting", {"mount_point": "/mnt/b", "force": True},
+     "unmounting the RAM disk at /mnt/b, even while it is used"),
+    ("disk.unseen", {"why": "x"}, "the disk of an earlier daemon could not be looked for: x"),
+    ("jobserver.failed", {**BUILD, "why": "x"},
+     "b12 gets no job tokens, so cargo makes its own: x"),
+    ("jobserver.swept", {"path": "/j"}, "removed /j, whose build ended while no daemon ran"),
+    ("machine.held", {"running": 1},
+     "the machine is held: nothing starts; 1 unit that runs will end"),
+    ("machine.held", {"running": 0}, "the machine is held: nothing starts"),
+    ("machine.resumed", {"running": 0},
+     "the machine goes on: builds, units and tests start again"),
+    ("peer.deaf", {"conn": 3}, "connection 3 closed: its client did not read"),
+    ("peer.garbage", {"conn": 3, "reason": "x"}, "connection 3 sent garbage: x"),
+    ("peer.oversize", {"conn": 3, "type": "go"},
+     "a message of type `go` to connection 3 was too long to send"),
+    ("peer.refused", {"uid": 5}, "refused a connection of user 5"),
+    ("shim.missing", {"reason": "no rustc"},
+     "there is no shim, so builds have no gates: no rustc"),
+    ("shim.ready", {"key": "k"}, "the shim is ready (k): builds have gates"),
+    ("store.failed", {"why": "full", "then": "builds go on"},
+     "the database could not be written: full; builds go on"),
+    ("target.unlinked", {"link": "/l", "why": "x"}, "the link /l could not be made: x"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("decision", "fields", "says"), CASES)
+def test_a_decision_is_a_sentence_with_its_numbers(decision, fields, says):
+    entry = {"at": "2026-01-02T03:04:05+00:00", "decision": decision, **fields}
+    assert sentence(entry).plain == says
+
+
+def test_every_sentence_is_among_the_cases():
+    assert {decision for decision, _, _ in CASES} == set(SENTENCES)
+
+
+def test_every_decision_of_the_daemon_has_a_sentence_and_none_is_of_the_past():
+    settings = {setting.key for setting in SETTINGS}
+    calls = re.compile(r"(?:Log|log|write|_log_from_thread)\(\s*\"(\w+\.\w+)\"")
+    prefixes = {decision.partition(".")[0] for decision in SENTENCES}
+    quoted = re.compile(rf"\"((?:{'|'.join(sorted(prefixes))})\.[a-z_]+)\"")
+    used = set()
+    for layer in ("core", "daemon"):
+        for path in (TOP / "forge" / layer).rglob("*.py"):
+            code = path.read_text(encoding="utf-8")
+            used |= set(calls.findall(code)) | set(quoted.findall(code))
+    assert used - settings == set(SENTENCES)
+
+
+def test_what_went_wrong_is_known_by_its_name_or_its_exit_code():
+    assert set(SENTENCES) >= WRONG
+    assert sentence({"decision": "build.ended", **ENDED}).style == ""
+    for changes in ({"exit": 101}, {"exit": None, "signal": 9}):
+        assert sentence({"decision": "build.ended", **ENDED, **changes}).style == "red"
+    assert sentence({"decision": "shim.missing", "reason": "x"}).style == "red"
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({"decision": "moon.risen", "phase": "full"}, "moon.risen  phase=full"),
+        ({"decision": "build.priority", "build": "b1"}, "build.priority  build=b1"),
+        ({"decision": "build.ended", "build": "b1", "wall_s": "x"},
+         "build.ended  build=b1  wall_s=x"),
+        ({"decision": "daemon.bug", "traceback": ""}, "daemon.bug\n"),
+        ({"decision": None}, "None"),
+        ({"n": 1}, "?  n=1"),
+    ],
+)  # fmt: skip
+def test_what_has_no_sentence_is_shown_as_it_is(entry, says):
+    assert sentence(entry).plain == says
+
+
+def test_names_from_outside_cannot_drive_the_terminal():
+    entry = {"decision": "build.priority", "build": "b1\x1b[2J\n", "priority": "x"}
+    assert sentence(entry).plain == r"b1\x1b[2J\n is x now"
