@@ -4,7 +4,7 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from forge.core.behind import What
+from forge.core.behind import Behind, What
 from forge.core.builds import Build
 from forge.core.history import Tally
 from forge.core.moment import Moment
@@ -14,11 +14,15 @@ from forge.core.waits import Standing
 if TYPE_CHECKING:
     from forge.core.state import State
 
+SHOWN_AT_GATES = 50
+"""So much of what stands at one build's gates is told one by one; the rest is counted."""
+
 
 def status_report(state: "State", now: Moment) -> dict[str, Any]:
     """Build the status object. Sizes are bytes unless named `_mib`, times seconds."""
     users: dict[str, list[str]] = {}
     standings = {one.build: one for one in state.gates.budget.report()}
+    behind = _behind_by_build(state)
     for build in state.builds.values():
         if build.target_dir:
             users.setdefault(build.target_dir, []).append(build.id)
@@ -61,7 +65,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
         "limit": state.line.admission.limit,
         "budget": _budget_report(state),
         "builds": [
-            _build_report(state, build, standings.get(build.id), now)
+            _build_report(state, build, standings.get(build.id), behind.get(build.id, []), now)
             for build in state.builds.values()
         ],
     }
@@ -100,8 +104,15 @@ def _budget_report(state: "State") -> dict[str, Any]:
     }
 
 
+def _behind_by_build(state: "State") -> dict[str, list[Behind]]:
+    found: dict[str, list[Behind]] = {}
+    for one in state.gates.behind.values():
+        found.setdefault(one.build, []).append(one)
+    return found
+
+
 def _build_report(
-    state: "State", build: Build, standing: Standing | None, now: Moment
+    state: "State", build: Build, standing: Standing | None, behind: list[Behind], now: Moment
 ) -> dict[str, Any]:
     return {
         "id": build.id,
@@ -125,8 +136,9 @@ def _build_report(
         "share_cores": round(standing.share_cores, 2) if standing else None,
         "queue": _queue_report(state, build, now),
         "wait": state.launches.wait_reason(build, now),
-        "unit_wait": _unit_wait(state, build, now),
-        "gates": _gates_report(state, build.id),
+        "unit_wait": _unit_wait(state, behind, now),
+        "at_gates": _at_gates_report(behind, now),
+        "gates": _gates_report(state, build.id, behind),
         "tokens": state.jobservers.report(build.id),
     }
 
@@ -143,25 +155,50 @@ def _queue_report(state: "State", build: Build, now: Moment) -> dict[str, Any] |
     }
 
 
-def _unit_wait(state: "State", build: Build, now: Moment) -> str | None:
-    waiting = [
-        one
-        for one in state.gates.behind.values()
-        if one.build == build.id and one.started_s is None
-    ]
-    return state.gates.why_waits(waiting[0], now) if waiting else None
+def _unit_wait(state: "State", behind: list[Behind], now: Moment) -> str | None:
+    waiting = next((one for one in behind if one.started_s is None), None)
+    return state.gates.why_waits(waiting, now) if waiting else None
 
 
 def _since(since_s: float | None, now: Moment) -> float | None:
     return None if since_s is None else round(now.steady_s - since_s, 1)
 
 
-def _gates_report(state: "State", build_id: str) -> dict[str, Any]:
-    gates = state.gates
-    recorder = gates.recorders.get(build_id)
+def _at_gates_report(behind: list[Behind], now: Moment) -> dict[str, Any]:
+    """Tell what runs and what waits, each since when: what runs first, and the oldest first."""
+    running = [(one, one.started_s) for one in behind if one.started_s is not None]
+    waiting = [(one, one.asked_s) for one in behind if one.started_s is None]
+    in_order = [*sorted(running, key=_age), *sorted(waiting, key=_age)]
+    return {
+        "running": len(running),
+        "waiting": len(waiting),
+        "shown": [
+            {
+                "name": one.name,
+                "id": one.unit_id,
+                "kind": one.what,
+                "running": one.started_s is not None,
+                "since_s": _since(since_s, now),
+                "cores": one.cores,
+            }
+            for one, since_s in in_order[:SHOWN_AT_GATES]
+        ],
+    }
+
+
+def _age(one: tuple[Behind, float]) -> float:
+    return one[1]
+
+
+def _gates_report(state: "State", build_id: str, behind: list[Behind]) -> dict[str, Any]:
+    recorder = state.gates.recorders.get(build_id)
 
     def names(what: What, *, running: bool) -> list[str]:
-        return [one.name for one in gates.of(build_id, what, running=running)]
+        return [
+            one.name
+            for one in behind
+            if one.what is what and (one.started_s is not None) == running
+        ]
 
     return {
         "units_running": names(What.UNIT, running=True),

@@ -268,6 +268,46 @@ def test_a_unit_that_waits_hears_from_the_daemon_each_second_and_shows_in_the_st
     assert build["gates"]["units_waiting"] == ["syn"]
 
 
+def at_gates(driver):
+    driver.receive(9, messages.Status())
+    (build,) = driver.reply(9, "status")["status"]["builds"]
+    return build["at_gates"]
+
+
+def test_the_status_tells_what_runs_and_waits_at_the_gates_and_how_long():
+    driver = Driver(settings(gates=True, cores=1))
+    driver.post(events.ShimReady(SHIM))
+    build_id = driver.run(1)
+    driver.receive(
+        11, messages.Unit(build=build_id, pid=5, crate="serde", kinds=["lib"], id="serde-1f3a")
+    )
+    driver.now_s += 2
+    ask(driver, 12, build_id, "syn")
+    driver.receive(13, messages.Link(build=build_id, pid=6, output="/t/app"))
+    driver.now_s += 1
+    report = at_gates(driver)
+    assert (report["running"], report["waiting"]) == (2, 1)
+    told = [(one["name"], one["kind"], one["running"], one["since_s"]) for one in report["shown"]]
+    assert told == [
+        ("serde", "unit", True, 3.0), ("/t/app", "link", True, 1.0), ("syn", "unit", False, 1.0),
+    ]  # fmt: skip
+    assert [one["id"] for one in report["shown"]] == ["serde-1f3a", None, None]
+    assert [one["cores"] for one in report["shown"]] == [1, 0, 1]
+
+
+def test_the_status_counts_what_it_does_not_tell_one_by_one():
+    driver = Driver(settings(gates=True, cores=4))
+    driver.post(events.ShimReady(SHIM))
+    build_id = driver.run(1)
+    for conn in range(11, 71):
+        ask(driver, conn, build_id, f"crate{conn}")
+    report = at_gates(driver)
+    runs = report["running"]
+    assert runs and report["waiting"] == 60 - runs
+    assert len(report["shown"]) == 50
+    assert [one["running"] for one in report["shown"]] == [True] * runs + [False] * (50 - runs)
+
+
 def test_a_linker_needs_no_core_since_its_rustc_has_one():
     driver = Driver(settings(gates=True, cores=1))
     driver.post(events.ShimReady(SHIM))
