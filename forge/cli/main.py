@@ -13,6 +13,7 @@ from forge.errors import ForgeError, UsageMistake
 
 OWN_COMMANDS = {
     "status": "forge.cli.cmd_status:status",
+    "top": "forge.cli.cmd_top:top",
     "log": "forge.cli.cmd_log:log",
     "disk": "forge.cli.cmd_disk:disk",
     "target": "forge.cli.cmd_target:target",

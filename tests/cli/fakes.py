@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ class FakeDaemon:
         )
         return self.process.pid
 
+    def hang_up(self) -> None:
+        """End all connections, as a daemon that ends does."""
+        for peer in self._peers:
+            peer.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
         self._socket.close()
@@ -105,7 +111,11 @@ class FakeDaemon:
             except OSError:
                 return
             self._peers.append(peer)
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+            threading.Thread(target=self._serve_until_gone, args=(peer,), daemon=True).start()
+
+    def _serve_until_gone(self, peer: socket.socket) -> None:
+        with suppress(ConnectionError):  # a client may go away before it has its reply
+            self._serve(peer)
 
     def _serve(self, peer: socket.socket) -> None:
         with peer, peer.makefile("rwb") as lines:
