@@ -79,6 +79,13 @@ def _gone(entry: Entry) -> str:
     return f"{entry['build']} is over: its {entry['part']} has ended, and nobody told how"
 
 
+def _healed(entry: Entry) -> str:
+    count = entry["tokens"]
+    if count < 0:
+        return f"{_name(entry)} had {plural(-count, 'job token')} too many: taken out"
+    return f"{_name(entry)} got {plural(count, 'job token')} back that went with a killed process"
+
+
 def _and(names: Sequence[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
@@ -99,6 +106,7 @@ SENTENCES_OF_BUILDS: Mapping[str, Callable[[Entry], str]] = {
     "build.priority": lambda e: f"{e['build']} is {e['priority']} now",
     "build.started": _started,
     "build.waits": _waits,
+    "jobserver.healed": _healed,
     "jobserver.failed": lambda e: (
         f"{e['build']} gets no job tokens, so cargo makes its own: {e['why']}"
     ),
