@@ -1,11 +1,15 @@
 //! A child that we stand before: it is waited for, signals are passed on to it, and meanwhile the
 //! connection to the daemon is served.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sys::{self, Env, PollFd, Signals, Status, Usage};
+
+/// Signals by which people end programs.
+pub const FATAL: [i32; 4] = [sys::SIGINT, sys::SIGQUIT, sys::SIGTERM, sys::SIGHUP];
 
 /// How a child ended and what it took.
 #[derive(Clone, Copy, Debug)]
@@ -19,26 +23,49 @@ pub struct Child {
     pub pid: i32,
     own_group: bool,
     started: Instant,
+    /// The last signal passed on that was to end it.
+    fatal: Cell<Option<i32>>,
 }
 
 /// Who has something to do while the child runs.
 pub trait Attendant {
     /// A descriptor to watch.
-    fn fd(&self) -> Option<i32> {
-        None
-    }
+    fn fd(&self) -> Option<i32>;
     /// When to be called at the latest.
-    fn due_at(&self) -> Option<Instant> {
-        None
-    }
+    fn due_at(&self) -> Option<Instant>;
     /// Something can be read, or the time has come.
-    fn attend(&mut self, _child: &Child) {}
+    fn attend(&mut self, child: &Child);
 }
 
-/// Nothing to do but wait.
-pub struct Idle;
+/// A child that was asked to end, and is killed when it does not.
+pub struct Ending {
+    kill_at: Instant,
+    grace: Duration,
+}
 
-impl Attendant for Idle {}
+impl Ending {
+    /// Ask, even a child that is stopped.
+    pub fn of(child: &Child, grace: Duration) -> Ending {
+        child.signal(sys::SIGTERM);
+        child.signal(sys::SIGCONT);
+        Ending {
+            kill_at: Instant::now() + grace,
+            grace,
+        }
+    }
+
+    pub fn due_at(&self) -> Instant {
+        self.kill_at
+    }
+
+    /// Kill it if its time is over, and again if that was not enough.
+    pub fn attend(&mut self, child: &Child) {
+        if Instant::now() >= self.kill_at {
+            child.signal(sys::SIGKILL);
+            self.kill_at = Instant::now() + self.grace;
+        }
+    }
+}
 
 impl Child {
     pub fn start(
@@ -55,12 +82,18 @@ impl Child {
             pid,
             own_group,
             started: Instant::now(),
+            fatal: Cell::new(None),
         })
     }
 
     /// Signal the child, or the whole group that it leads.
     pub fn signal(&self, sig: i32) {
         sys::send_signal(if self.own_group { -self.pid } else { self.pid }, sig);
+    }
+
+    /// The signal that was to end it and us, if there was one; not counting what we sent ourselves.
+    pub fn fatal_signal(&self) -> Option<i32> {
+        self.fatal.get()
     }
 
     /// Wait for the end of the child.
@@ -101,6 +134,9 @@ impl Child {
         let missed = self.own_group || !arrival.by_kernel;
         if arrival.signal == sys::SIGCHLD {
             return;
+        }
+        if FATAL.contains(&arrival.signal) {
+            self.fatal.set(Some(arrival.signal));
         }
         if missed {
             self.signal(arrival.signal);

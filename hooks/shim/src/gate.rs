@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::alone::become_program;
-use crate::child::{Child, Idle};
+use crate::child::Child;
 use crate::lease;
 use crate::message::Message;
 use crate::paths::{self, FileId};
@@ -61,7 +61,7 @@ fn missing(command: &[OsString], error: &std::io::Error) -> ! {
 }
 
 fn compile(program: &OsString, args: &[OsString], unit: &Unit, socket: &Path, build: &[u8]) -> ! {
-    let lease = lease::ask(socket, unit.message(build));
+    let held = lease::ask(socket, unit.message(build, &|name| sys::var(name)));
     let mut env = Env::current();
     let mut args = args.to_vec();
     if let Some(linker) = unit.links().then(|| gated_linker(unit, &mut env)).flatten() {
@@ -74,7 +74,7 @@ fn compile(program: &OsString, args: &[OsString], unit: &Unit, socket: &Path, bu
     let Some(path) = paths::resolve(program) else {
         cannot(std::io::Error::from_raw_os_error(sys::ENOENT))
     };
-    let Some(mut peer) = lease else {
+    let Some(mut held) = held else {
         cannot(sys::exec(&path, &args, &env))
     };
     let signals = match Signals::catch() {
@@ -85,11 +85,8 @@ fn compile(program: &OsString, args: &[OsString], unit: &Unit, socket: &Path, bu
         Ok(child) => child,
         Err(error) => cannot(error),
     };
-    let ended = child.attend(&signals, &mut Idle);
-    lease::close(
-        &mut peer,
-        Message::new("unit_ended").outcome(&ended).usage(&ended),
-    );
+    let ended = child.attend(&signals, &mut held);
+    held.report(Message::new("unit_ended").outcome(&ended).usage(&ended));
     sys::end_like(ended.status)
 }
 

@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::alone::become_program;
-use crate::child::{Attendant, Child, Ended};
+use crate::child::{Attendant, Child, Ended, Ending, FATAL};
+use crate::held::Held;
 use crate::lease;
 use crate::linker_kind::Kind;
-use crate::message::{self, Message};
+use crate::message::Message;
 use crate::paths;
-use crate::peer::{Look, Peer, PATIENCE};
 use crate::places;
 use crate::response;
 use crate::sys::{self, Env, Signals};
@@ -46,7 +46,7 @@ pub fn run(called: &OsStr, args: &[OsString]) -> ! {
         Ok(signals) => signals,
         Err(_) => cannot_run(&real, &sys::exec(&program, &args, &Env::current())),
     };
-    link(&signals, &program, &args, permit)
+    link(signals, &program, &args, permit)
 }
 
 /// What rustc would have run, when it is rustc that runs us in its place.
@@ -88,7 +88,7 @@ fn request(program: &OsStr, kind: Kind, words: &[OsString]) -> Message {
 
 /// What allows the link to run: the daemon's word, or the one lock of this user.
 enum Permit {
-    Lease(Peer),
+    Lease(Held),
     Lock { _held: Option<File> },
 }
 
@@ -97,6 +97,14 @@ impl Permit {
         let leased =
             sys::var("FORGE_SOCKET").and_then(|socket| lease::ask(Path::new(&socket), request));
         leased.map_or_else(Permit::alone, Permit::Lease)
+    }
+
+    /// Wait until a link that was cancelled may run again.
+    fn again(self) -> Permit {
+        match self {
+            Permit::Lease(held) => held.await_go().map_or_else(Permit::alone, Permit::Lease),
+            lock @ Permit::Lock { .. } => lock,
+        }
     }
 
     fn alone() -> Permit {
@@ -125,10 +133,10 @@ fn only_one(path: &PathBuf) -> Option<File> {
     Some(lock)
 }
 
-fn link(signals: &Signals, program: &OsStr, args: &[OsString], mut permit: Permit) -> ! {
+fn link(mut signals: Signals, program: &OsStr, args: &[OsString], mut permit: Permit) -> ! {
     let env = Env::current();
     loop {
-        let child = match Child::start(signals, program, args, &env, true) {
+        let child = match Child::start(&signals, program, args, &env, true) {
             Ok(child) => child,
             Err(error) => cannot_run(program, &error),
         };
@@ -136,93 +144,80 @@ fn link(signals: &Signals, program: &OsStr, args: &[OsString], mut permit: Permi
             permit,
             cancelled: None,
         };
-        let ended = child.attend(signals, &mut link);
-        permit = link.permit;
-        let was_cancelled = link.cancelled.is_some() && ended.status.signal().is_some();
-        if !was_cancelled {
-            if let Permit::Lease(peer) = &mut permit {
-                lease::close(
-                    peer,
-                    Message::new("link_ended").outcome(&ended).usage(&ended),
-                );
-            }
+        let ended = child.attend(&signals, &mut link);
+        if link.cancelled.is_some() || link.is_ending() {
+            child.signal(sys::SIGKILL); // whoever is left of its group
+        }
+        if !link.is_to_run_again(&child, &ended) {
+            link.report(Message::new("link_ended").outcome(&ended).usage(&ended));
             sys::end_like(ended.status)
         }
-        child.signal(sys::SIGKILL); // whoever is left of its group
-        permit = again(signals, permit, &ended);
-    }
-}
-
-/// Report the cancelled link and wait until it may run again.
-fn again(signals: &Signals, permit: Permit, ended: &Ended) -> Permit {
-    let Permit::Lease(mut peer) = permit else {
-        return permit;
-    };
-    lease::close(&mut peer, Message::new("cancelled").usage(ended));
-    let granted = loop {
-        // Signals are ours now: nobody else is there to be ended by them.
-        if let Some(fatal) = signals
-            .arrived()
-            .into_iter()
-            .find(|one| is_fatal(one.signal))
-        {
+        link.report(Message::new("cancelled").usage(&ended));
+        // Without a child nobody but us can be ended by a signal.
+        let arrived = signals.release();
+        if let Some(fatal) = arrived.iter().find(|one| FATAL.contains(&one.signal)) {
             sys::end_like(sys::Status(fatal.signal));
         }
-        match peer.next_or_signal(signals.fd(), Instant::now() + PATIENCE) {
-            Ok(Some(kind)) if kind == b"go" => break true,
-            Ok(Some(kind)) if kind == b"wait" => {}
-            Ok(None) => {}
-            _ => break false,
-        }
-    };
-    if granted {
-        Permit::Lease(peer)
-    } else {
-        Permit::alone()
+        permit = link.permit.again();
+        signals = match Signals::catch() {
+            Ok(signals) => signals,
+            Err(_) => cannot_run(program, &sys::exec(program, args, &env)),
+        };
     }
-}
-
-fn is_fatal(sig: i32) -> bool {
-    [sys::SIGINT, sys::SIGQUIT, sys::SIGTERM, sys::SIGHUP].contains(&sig)
 }
 
 /// A running link's side of the connection.
 struct Link {
     permit: Permit,
-    /// When asking becomes ending.
-    cancelled: Option<Instant>,
+    /// It was told to make room, and is to run again later.
+    cancelled: Option<Ending>,
+}
+
+impl Link {
+    fn is_ending(&self) -> bool {
+        matches!(&self.permit, Permit::Lease(held) if held.is_ending())
+    }
+
+    /// It was ended to make room, by whatever exit code a linker tells that, and by nobody else.
+    fn is_to_run_again(&self, child: &Child, ended: &Ended) -> bool {
+        let failed = ended.status.0 != 0;
+        self.cancelled.is_some() && failed && !self.is_ending() && child.fatal_signal().is_none()
+    }
+
+    fn report(&mut self, report: Message) {
+        if let Permit::Lease(held) = &mut self.permit {
+            held.report(report);
+        }
+    }
 }
 
 impl Attendant for Link {
     fn fd(&self) -> Option<i32> {
         match &self.permit {
-            Permit::Lease(peer) => Some(peer.fd()),
+            Permit::Lease(held) => held.fd(),
             Permit::Lock { .. } => None,
         }
     }
 
     fn due_at(&self) -> Option<Instant> {
-        self.cancelled
+        let kill_at = self.cancelled.as_ref().map(Ending::due_at);
+        match &self.permit {
+            Permit::Lease(held) => held.due_at().into_iter().chain(kill_at).min(),
+            Permit::Lock { .. } => None,
+        }
     }
 
     fn attend(&mut self, child: &Child) {
-        if self.cancelled.is_some_and(|at| Instant::now() >= at) {
-            child.signal(sys::SIGKILL);
-            self.cancelled = Some(Instant::now() + CANCEL_GRACE);
+        let Permit::Lease(held) = &mut self.permit else {
+            return;
+        };
+        if let Some(cancelled) = &mut self.cancelled {
+            cancelled.attend(child);
         }
-        while let Permit::Lease(peer) = &mut self.permit {
-            match peer.look() {
-                Look::Nothing => return,
-                Look::Gone => self.permit = Permit::Lock { _held: None }, // it runs already
-                Look::Line(line) => {
-                    let kind = message::read(&line).map(|(kind, _)| kind);
-                    if kind.as_deref() == Some(b"cancel") && self.cancelled.is_none() {
-                        // Asked first: linkers take their temporary files with them.
-                        child.signal(sys::SIGTERM);
-                        child.signal(sys::SIGCONT);
-                        self.cancelled = Some(Instant::now() + CANCEL_GRACE);
-                    }
-                }
+        while let Some(word) = held.hear(child) {
+            if word == b"cancel" && self.cancelled.is_none() {
+                // Asked first: linkers take their temporary files with them.
+                self.cancelled = Some(Ending::of(child, CANCEL_GRACE));
             }
         }
     }

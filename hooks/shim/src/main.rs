@@ -12,6 +12,7 @@ mod alone;
 mod args;
 mod child;
 mod gate;
+mod held;
 mod json;
 mod launcher;
 mod lease;

@@ -9,6 +9,7 @@ use crate::json::{self, Value};
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
 /// A message being written.
+#[derive(Clone)]
 pub struct Message {
     out: Vec<u8>,
 }

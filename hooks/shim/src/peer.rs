@@ -163,50 +163,6 @@ impl Peer {
             }
         }
     }
-
-    /// The type of the next line, or None when a signal came first.
-    pub fn next_or_signal(
-        &mut self,
-        signals: i32,
-        deadline: Instant,
-    ) -> Result<Option<Vec<u8>>, Failure> {
-        loop {
-            match self.look() {
-                Look::Line(line) => {
-                    let (kind, _) = message::read(&line).ok_or(Failure::Garbage)?;
-                    return Ok(Some(kind));
-                }
-                Look::Gone => return Err(Failure::HungUp),
-                Look::Nothing => {}
-            }
-            let watch = |fd| PollFd {
-                fd,
-                events: sys::POLLIN,
-                revents: 0,
-            };
-            let mut fds = [watch(self.fd.0), watch(signals)];
-            sys::wait_ready(&mut fds, Some(deadline));
-            if fds[1].revents != 0 {
-                return Ok(None);
-            }
-            if fds[0].revents == 0 && Instant::now() >= deadline {
-                return Err(Failure::Silent);
-            }
-        }
-    }
-
-    /// Wait for `go`, for ever, as long as the daemon keeps saying that we should.
-    pub fn await_go(&mut self, patience: Duration) -> Result<Value, Failure> {
-        loop {
-            let (kind, value) = self.next(Instant::now() + patience)?;
-            match kind.as_slice() {
-                b"go" => return Ok(value),
-                b"error" => return Err(refusal(&value)),
-                b"wait" | b"say" => {}
-                _ => return Err(Failure::Garbage),
-            }
-        }
-    }
 }
 
 fn not_connected(error: std::io::Error) -> Failure {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::message::Message;
+use crate::paths;
 
 /// One call of rustc, in rustc's own words.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Unit {
     codegen_units: Option<i64>,
     incremental: bool,
     metadata: Option<Vec<u8>>,
+    extra_filename: Vec<u8>,
+    externs: Vec<Vec<u8>>,
     pub target: Option<Vec<u8>>,
     pub linker: Option<Vec<u8>>,
     linker_flavor: Option<Vec<u8>>,
@@ -34,7 +37,7 @@ pub fn parse(args: &[OsString]) -> Option<Unit> {
             b"-O" => unit.opt = Some(b"3".to_vec()),
             b"-g" => unit.debug = Some(b"2".to_vec()),
             b"-C" | b"--codegen" => unit.codegen(words.next()?),
-            b"--crate-name" | b"--crate-type" | b"--emit" | b"--target" => {
+            b"--crate-name" | b"--crate-type" | b"--emit" | b"--target" | b"--extern" => {
                 unit.option(&word[2..], words.next()?);
             }
             _ => unit.joined(word),
@@ -68,6 +71,7 @@ impl Unit {
                     .map(|kind| split(kind).0.to_vec());
                 self.emit.extend(kinds);
             }
+            b"extern" => self.externs.extend(extern_id(value)),
             _ => {}
         }
     }
@@ -82,6 +86,7 @@ impl Unit {
             b"codegen-units" => self.codegen_units = number(value.unwrap_or_default()),
             b"incremental" => self.incremental = true,
             b"metadata" => self.metadata = given(),
+            b"extra-filename" => self.extra_filename = value.unwrap_or_default().to_vec(),
             b"linker" => self.linker = given(),
             b"linker-flavor" => self.linker_flavor = given(),
             _ => {}
@@ -106,7 +111,17 @@ impl Unit {
         (uses_cc && as_driver).then(|| b"cc".to_vec())
     }
 
-    pub fn message(&self, build: &[u8]) -> Message {
+    /// The crate's name with its extra-filename: what its files are called, but for `lib`.
+    ///
+    /// Cargo gives none to what is found by its name, as a cdylib is.
+    fn id(&self) -> Vec<u8> {
+        [&self.crate_name[..], &self.extra_filename].concat()
+    }
+
+    /// The request of its gate; `var` reads the environment that cargo has set for it.
+    pub fn message(&self, build: &[u8], var: &dyn Fn(&str) -> Option<OsString>) -> Message {
+        let package = var("CARGO_PKG_NAME");
+        let lender = var("FORGE_TEST");
         let test: &[Vec<u8>] = &[b"test".to_vec()];
         let kinds = if self.test { test } else { &self.kinds };
         Message::first("unit")
@@ -114,6 +129,11 @@ impl Unit {
             .integer("pid", i64::from(crate::sys::pid()))
             .text("crate", &self.crate_name)
             .texts("kinds", kinds.iter().map(Vec::as_slice))
+            .text_or_null("package", package.as_ref().map(|name| name.as_bytes()))
+            .text("id", &self.id())
+            .texts("externs", self.externs.iter().map(Vec::as_slice))
+            .flag("uses_build_script", var("OUT_DIR").is_some())
+            .text_or_null("lender", lender.as_ref().map(|build| build.as_bytes()))
             .flag("links", self.links())
             .text("opt", self.opt.as_deref().unwrap_or(b"0"))
             .text("debug", self.debug.as_deref().unwrap_or(b"0"))
@@ -153,6 +173,14 @@ fn is_like_gcc(flavor: &[u8]) -> bool {
     flavor == b"gcc" || flavor.ends_with(b"-cc")
 }
 
+/// The id of a crate that is compiled against, `OPTIONS:NAME=PATH`, from the name of its file.
+fn extern_id(text: &[u8]) -> Option<Vec<u8>> {
+    let name = paths::basename(split(text).1?);
+    let dot = name.iter().rposition(|byte| *byte == b'.')?;
+    let id = name[..dot].strip_prefix(b"lib")?;
+    (!id.is_empty()).then(|| id.to_vec())
+}
+
 fn split(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|byte| *byte == b'=') {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
@@ -187,7 +215,12 @@ mod tests {
                 assert_eq!(expected, &Value::Null, "{argv:?}");
                 continue;
             };
-            let line = unit.message(b"1").line().unwrap();
+            let set = case.get("env");
+            let var = |name: &str| {
+                let value = set?.get(name)?.text()?;
+                Some(crate::sys::os_string(value))
+            };
+            let line = unit.message(b"1", &var).line().unwrap();
             let Some(Value::Object(members)) = json::parse(&line) else {
                 panic!("no object")
             };

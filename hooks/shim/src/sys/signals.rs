@@ -56,22 +56,27 @@ impl Signals {
         set_nonblocking(reader.0);
         set_nonblocking(writer.0);
         PIPE_WRITER.store(writer.0, Ordering::Relaxed);
-        for sig in PASSED_ON {
-            // SAFETY: all-zero is a valid sigaction; a null pointer only asks.
-            let ignored = unsafe {
-                let mut old: SigAction = std::mem::zeroed();
-                sigaction(sig, std::ptr::null(), &mut old);
-                old.handler == SIG_IGN
-            };
-            if !ignored {
-                catch(sig);
-            }
+        for sig in PASSED_ON.into_iter().filter(|sig| !is_ignored(*sig)) {
+            catch(sig);
         }
         catch(SIGCHLD); // were it ignored, the child's status would be lost
         Ok(Signals {
             reader,
             _writer: writer,
         })
+    }
+
+    /// Give the signals back: they end and stop us again, as they would any program.
+    ///
+    /// Returns those that had arrived and were not read.
+    pub fn release(self) -> Vec<Arrival> {
+        for sig in PASSED_ON.into_iter().filter(|sig| !is_ignored(*sig)) {
+            // SAFETY: SIG_DFL is a valid disposition.
+            unsafe { signal(sig, SIG_DFL) };
+        }
+        // SAFETY: as above.
+        unsafe { signal(SIGCHLD, SIG_DFL) };
+        self.arrived()
     }
 
     pub fn fd(&self) -> c_int {
@@ -108,6 +113,15 @@ impl Signals {
             kill(getpid(), SIGTSTP);
         }
         catch(SIGTSTP);
+    }
+}
+
+fn is_ignored(sig: c_int) -> bool {
+    // SAFETY: all-zero is a valid sigaction; a null pointer only asks.
+    unsafe {
+        let mut now: SigAction = std::mem::zeroed();
+        sigaction(sig, std::ptr::null(), &mut now);
+        now.handler == SIG_IGN
     }
 }
 
