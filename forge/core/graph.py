@@ -2,17 +2,25 @@
 
 Ids come from rustc's command lines and may be missing, repeated, dangling or, from a broken client,
 in a circle; a circle is cut where it closes.
+
+What a build script does when it runs is no unit: cargo starts it, and asks nobody. It shows as the
+time between the last of what a unit needs and the moment at which the unit asks. That is too long
+where cargo had no token for the unit, and too short where something else was ready even later.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+SCRIPT_SHOWS_S = 0.05
+"""Shorter times are cargo's own, between the end of a unit and the start of the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A unit that has run. Times are seconds since its build began.
 
-    `needs` holds the ids of what it was compiled against.
+    `needs` holds the ids of what it was compiled against, and of its package's build script, which
+    is `script` as well.
     """
 
     id: str
@@ -24,6 +32,7 @@ class Node:
     cpu_s: float
     peak_kib: int
     needs: frozenset[str] = frozenset()
+    script: str | None = None
 
     @property
     def run_s(self) -> float:
@@ -50,9 +59,17 @@ class UnitGraph:
                     dependents[need].append(name)
         ranks: dict[str, float] = {}
         for name in self._dependents_first(dependents):
-            after = max((ranks.get(one, 0.0) for one in dependents[name]), default=0.0)
+            after = max((self._after(name, one, ranks) for one in dependents[name]), default=0.0)
             ranks[name] = self.nodes[name].run_s + after
         return ranks
+
+    def script_run_s(self, node: Node) -> float:
+        """Return how long a unit waited for nothing but the run of its build script."""
+        needs = [self.nodes[need] for need in node.needs if need in self.nodes]
+        if node.script not in self.nodes:
+            return 0.0
+        waited_s = node.asked_s - max(need.ended_s for need in needs)
+        return waited_s if waited_s >= SCRIPT_SHOWS_S else 0.0
 
     def critical_path(self) -> list[Node]:
         """Return the chain that ended last: from the last unit back to what it waited for."""
@@ -62,9 +79,19 @@ class UnitGraph:
         while node is not None and node.id not in seen:
             seen.add(node.id)
             path.append(node)
-            needs = [self.nodes[need] for need in node.needs if need in self.nodes]
-            node = max(needs, key=lambda one: one.ended_s, default=None)
+            node = self._waited_for(node)
         return path[::-1]
+
+    def _after(self, name: str, dependent: str, ranks: dict[str, float]) -> float:
+        node = self.nodes[dependent]
+        script_s = self.script_run_s(node) if node.script == name else 0.0
+        return script_s + ranks.get(dependent, 0.0)
+
+    def _waited_for(self, node: Node) -> Node | None:
+        if node.script and self.script_run_s(node):
+            return self.nodes[node.script]
+        needs = [self.nodes[need] for need in node.needs if need in self.nodes]
+        return max(needs, key=lambda one: one.ended_s, default=None)
 
     def _dependents_first(self, dependents: dict[str, list[str]]) -> Iterator[str]:
         """Yield all ids, each after those that depend on it, unless they depend on one another."""

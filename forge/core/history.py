@@ -79,6 +79,7 @@ class Recorder:
         if len(self.parts) >= MAX_PARTS:
             return
         started_s = now_s if one.started_s is None else one.started_s
+        script = self._build_scripts.get(one.package or "") if one.uses_build_script else None
         node = Node(
             id=one.unit_id or f"#{len(self.parts)}",
             name=one.name,
@@ -88,7 +89,8 @@ class Recorder:
             ended_s=now_s - self.began_s,
             cpu_s=message.user_s + message.system_s,
             peak_kib=message.peak_kib,
-            needs=self._needs(one),
+            needs=frozenset((*one.externs, script) if script else one.externs),
+            script=script,
         )
         self.parts.append(node)
         self._kinds.append(one.what)
@@ -121,10 +123,6 @@ class Recorder:
             "slowest": [{"kind": what, **_shown(node)} for what, node in slowest],
             "critical_path": [_shown(node) for node in path],
         }
-
-    def _needs(self, one: Behind) -> frozenset[str]:
-        script = self._build_scripts.get(one.package or "") if one.uses_build_script else None
-        return frozenset((*one.externs, *((script,) if script else ())))
 
 
 def build_record(build: Build, recorder: Recorder, now_s: float) -> dict[str, Any]:
