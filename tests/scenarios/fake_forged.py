@@ -85,6 +85,11 @@ class FakeForged:
         number = [number for number, heard in self.heard if heard["type"] == kind][-1]
         self.connections[number].sendall(json.dumps(message).encode() + b"\n")
 
+    def hang_up(self, kind: str) -> None:
+        """Close the connection that brought the latest message of this kind."""
+        number = [number for number, heard in self.heard if heard["type"] == kind][-1]
+        self.connections[number].shutdown(socket.SHUT_RDWR)
+
     def _accept(self, listener: socket.socket) -> None:
         number = 0
         while True:

@@ -14,73 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.fake_forged import FakeForged, bare_env, built_shim, go, program
+from tests.scenarios.fake_forged import FakeForged, built_shim, go, program
+from tests.scenarios.gated_project import LINKED, UNITS, Project, gated_link
 
 pytestmark = pytest.mark.skipif(shutil.which("cargo") is None, reason="no cargo")
-
-FILES = {
-    "Cargo.toml": '[workspace]\nmembers = ["app", "pm"]\nresolver = "2"\n',
-    "app/Cargo.toml": '[package]\nname = "app"\nversion = "0.1.0"\nedition = "2021"\n'
-    'build = "build.rs"\n[dependencies]\npm = { path = "../pm" }\n',
-    "app/build.rs": 'fn main() { println!("cargo:rerun-if-changed=build.rs"); }\n',
-    "app/src/lib.rs": "pub fn number() -> u32 { pm::seven!() }\n"
-    "#[cfg(test)]\nmod tests { #[test] fn t() { assert_eq!(super::number(), 7); } }\n",
-    "app/src/main.rs": 'fn main() { println!("{}", app::number()); }\n',
-    "pm/Cargo.toml": '[package]\nname = "pm"\nversion = "0.1.0"\nedition = "2021"\n'
-    "[lib]\nproc-macro = true\n",
-    "pm/src/lib.rs": "use proc_macro::TokenStream;\n"
-    '#[proc_macro] pub fn seven(_: TokenStream) -> TokenStream { "7".parse().unwrap() }\n',
-}
-UNITS = ["build_script_build", "pm", "app", "app"]
-LINKED = ["build_script_build", "pm", "app"]
-
-
-class Project:
-    """A workspace whose builds pass the gates."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.root = home / "project"
-        for name, text in FILES.items():
-            path = self.root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        self.daemon = FakeForged(home / "state")
-        self.plain_env = bare_env(home)
-        self.plain_env["CARGO_HOME"] = str(home / "cargo-home")
-        self.plain_env["CARGO_TERM_COLOR"] = "never"
-        self.gates = {
-            "RUSTC_WRAPPER": str(built_shim().rustc_gate),
-            "FORGE_BUILD": "7",
-            "FORGE_SOCKET": str(self.daemon.socket_path),
-            "FORGE_LINKER_DIR": str(home / "linkers"),
-        }
-
-    def cargo(self, *argv: str, gated: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
-        full = {**self.plain_env, **(self.gates if gated else {}), **env}
-        return subprocess.run(
-            ["cargo", *argv], cwd=self.root, env=full, capture_output=True, text=True, timeout=120
-        )
-
-    def built(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        done = self.cargo(*(argv or ("build",)), **options)
-        assert done.returncode == 0, done.stderr
-        assert "forge" not in done.stderr  # cargo would keep it as a compiler's warning
-        return done
-
-    def output(self) -> str:
-        binary = self.root / "target" / "debug" / "app"
-        return subprocess.run([binary], capture_output=True, text=True, check=True).stdout
-
-    def units(self) -> list[str]:
-        return [unit["crate"] for unit in self.daemon.messages("unit")]
-
-    def links(self) -> list[dict[str, Any]]:
-        return self.daemon.messages("link")
-
-    def config(self, text: str) -> None:
-        (self.root / ".cargo").mkdir(exist_ok=True)
-        (self.root / ".cargo" / "config.toml").write_text(text)
 
 
 @pytest.fixture
@@ -343,16 +280,6 @@ def test_units_wait_until_they_may_go(project):
     began_at = time.monotonic()
     project.built("check", "-p", "pm")
     assert time.monotonic() - began_at > 3.0
-
-
-def gated_link(project, tmp_path, script: str) -> tuple[list[str | Path], dict[str, str]]:
-    """Return command and environment of a linker gate before a linker that is a script."""
-    real = program(tmp_path / "real" / "cc", script)
-    link = project.home / "linkers" / "0" / "cc"
-    link.parent.mkdir(parents=True)
-    link.symlink_to(built_shim().path)
-    env = {**project.plain_env, **project.gates, "FORGE_LINKER": str(real)}
-    return [link, "-o", str(tmp_path / "out")], env
 
 
 def test_a_link_is_cancelled_and_run_again(project, tmp_path):
