@@ -58,7 +58,7 @@ class Gate:
 
     def start_waiting(self, script: str = HELD) -> "Gate":
         """Start it before a daemon that lets it wait."""
-        self.daemon.script[self.what] = lambda message: [WAIT]
+        self.daemon.script[self.what] = lambda message: [WAIT, 1.0] * 20
         self.start(script)
         self.daemon.wait_for(self.what)
         return self

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from forge.host.shim import current_shim
+from tests.bench.shim import tree
 from tests.scenarios.conftest import (
     PrivateForge,
     cargo,
@@ -167,6 +168,26 @@ def test_units_that_wait_when_the_daemon_is_killed_ask_the_next_one(held_units):
     assert "warning" not in said and not forge_lines(said)
     assert held_units.log().count("app starts") == 1
     wait_until(lambda: forge.status()["budget"]["running_cores"] == 0)
+
+
+def test_no_unit_is_lost_or_doubled_however_often_the_daemon_is_killed(forge, tmp_path):
+    root = tree(tmp_path / "tree", crates=24)
+    log = tmp_path / "log"
+    wrapper = program(
+        tmp_path / "wrapper",
+        f'#!/bin/sh\ncase $3 in c0*) echo $3 >> {log}; sleep 0.3;; esac\nexec "$@"\n',
+    )
+    forge.env["RUSTC_WRAPPER"] = str(wrapper)
+    process = forge.start("build", cwd=root)
+    for units in (2, 8, 14, 20):
+        wait_until(lambda: log.exists() and len(log.read_text().split()) >= units)  # noqa: B023
+        replace_daemon(forge)
+    code, said = finished(process)
+    assert code == 0, said
+    assert "warning" not in said and not forge_lines(said)
+    assert sorted(log.read_text().split()) == [f"c{number:03d}" for number in range(24)]
+    wait_until(lambda: forge.status()["budget"]["running_cores"] == 0)
+    assert forge.decisions("daemon.bug") == []
 
 
 def test_a_link_outlives_the_daemon_and_is_told_to_the_next_one(forge, tmp_path):

@@ -91,18 +91,6 @@ def test_what_waits_and_is_to_end_never_runs(gate):
     assert gate.log() == []
 
 
-@both
-def test_a_hang_that_is_over_does_not_let_through_what_has_to_wait(gate):
-    (gate.project.home / "state" / "gate.hung").touch()
-    gate.daemon.script[gate.what] = lambda message: [WAIT, 1.0, WAIT, 1.0, {"type": "go"}]
-    gate.start()
-    time.sleep(1.5)
-    assert gate.log() == []
-    gate.let_go()
-    assert gate.end() == 4
-    assert not (gate.project.home / "state" / "gate.hung").exists()
-
-
 # --- running ---------------------------------------------------------------------------------
 
 

@@ -141,3 +141,67 @@ pub fn debug(line: &str) {
         crate::waitline::report(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    const WAIT: &[u8] = b"{\"type\":\"wait\",\"reason\":\"cores\",\"since_s\":0}\n";
+    const GO: &[u8] = b"{\"type\":\"go\"}\n";
+
+    /// A connection, by the name of its test, and the daemon's end of it.
+    fn connected(name: &str) -> (Peer, UnixStream) {
+        let path = std::env::temp_dir().join(format!("forge-{}-{name}", sys::pid()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let peer = Peer::connect(&path, PATIENCE).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        (peer, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn patience_is_short_only_until_the_first_answer() {
+        let (peer, mut daemon) = connected("short");
+        daemon.write_all(WAIT).unwrap();
+        let later = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            daemon.write_all(GO).unwrap();
+        });
+        let mut has_answered = false;
+        assert!(listen(peer, Duration::from_millis(1), &mut has_answered).is_ok());
+        assert!(has_answered);
+        later.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_not_go_is_told_apart() {
+        let cases: [(&str, &[u8], bool, &str); 5] = [
+            ("garbage", b"nonsense\n", false, "makes no sense"),
+            (
+                "unknown",
+                b"{\"type\":\"explode\"}\n",
+                false,
+                "makes no sense",
+            ),
+            (
+                "error",
+                b"{\"type\":\"error\",\"message\":\"no\"}\n",
+                false,
+                "refuses: no",
+            ),
+            ("silence", WAIT, false, "does not answer"),
+            ("end", b"{\"type\":\"go", true, "hung up"),
+        ];
+        for (name, said, hangs_up, told) in cases {
+            let (peer, mut daemon) = connected(name);
+            daemon.write_all(said).unwrap();
+            let kept = (!hangs_up).then_some(daemon);
+            let Err(failure) = listen(peer, Duration::from_millis(1), &mut false) else {
+                panic!("{name} was taken for `go`")
+            };
+            assert!(failure.to_string().ends_with(told), "{name}: {failure}");
+            drop(kept);
+        }
+    }
+}
