@@ -53,7 +53,7 @@ def path(call: Call, directory: str) -> None:
             "type": "resolve",
             "cwd": place,
             "argv": ["build"],
-            "env": {name: call.env[name] for name in wire.ENV_SENT if name in call.env},
+            "env": wire.env_sent(call.env),
         },
         start=True,
     )

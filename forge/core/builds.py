@@ -103,6 +103,10 @@ class Build:
         self.phase = phase
         self.since = now_s
 
+    def has_lost_patience(self, now_s: float) -> bool:
+        """Say whether it has waited for as long as it was told to."""
+        return self.patience_s is not None and now_s - self.began_steady_s >= self.patience_s
+
     @property
     def waited_s(self) -> float:
         """Return how long it took until its launcher was told to start cargo, in seconds."""

@@ -294,5 +294,5 @@ class Launches:
         reason = self.wait_reason(build, now)
         if build.conn is None or reason is None:
             return []
-        since_s = round(now.steady_s - build.since, 1)
+        since_s = round(now.steady_s - build.began_steady_s, 1)
         return [Send(build.conn, {"type": "wait", "reason": reason, "since_s": since_s})]

@@ -46,7 +46,7 @@ class WaitingLine:
             return self._state.launches.go_on(build, now)
         if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
             build.enters(BuildPhase.WAITING_FOR_TARGET_DIR, now.steady_s)
-            return [self._log_wait(build), *self._state.launches.tell_wait(build, now)]
+            return self._begin_waiting(build, now)
         return self._stand(build, now)
 
     def adopt(self, build: Build) -> None:
@@ -112,8 +112,9 @@ class WaitingLine:
         waiting = [one for one in self._state.builds.values() if one.phase in PAUSED_PHASES]
         actions: list[Action] = []
         for build in waiting:
-            waited_s = now.steady_s - build.began_steady_s
-            if build.patience_s is not None and waited_s >= build.patience_s:
+            # the end of one may have let the next go on, or ended it too
+            waits_still = build.id in self._state.builds and build.phase in PAUSED_PHASES
+            if waits_still and build.has_lost_patience(now.steady_s):
                 actions += self._end_waiting(build, now)
         return actions + (self._probe() if waiting else [])
 
@@ -164,8 +165,14 @@ class WaitingLine:
         build.enters(BuildPhase.QUEUED, now.steady_s)
         actions = self._go_on(admitted, now)
         if build.phase is BuildPhase.QUEUED:
-            actions += [self._log_wait(build), *self._state.launches.tell_wait(build, now)]
+            actions += self._begin_waiting(build, now)
         return actions
+
+    def _begin_waiting(self, build: Build, now: Moment) -> list[Action]:
+        """Tell a build that it waits; send it away at once when it would not wait at all."""
+        if build.has_lost_patience(now.steady_s):
+            return self._end_waiting(build, now)
+        return [self._log_wait(build), *self._state.launches.tell_wait(build, now)]
 
     def _go_on(self, admitted: list[str], now: Moment) -> list[Action]:
         builds = [self._state.builds[name] for name in admitted]
@@ -174,8 +181,8 @@ class WaitingLine:
         return [action for one in builds for action in self._state.launches.go_on(one, now)]
 
     def _end_waiting(self, build: Build, now: Moment) -> list[Action]:
-        patience = show_duration(build.patience_s or 0.0)
-        line = f"gave up after {patience}: {self.reason(build, now)}"
+        patience = f"after {show_duration(build.patience_s)}" if build.patience_s else "at once"
+        line = f"gave up {patience}: {self.reason(build, now)}"
         return [
             Log("build.impatient", {"build": build.id, "patience_s": build.patience_s}),
             *self._state.leases.refuse(build, line, EXIT_WAITED_TOO_LONG, now),

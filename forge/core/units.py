@@ -9,6 +9,7 @@ import re
 MIB = 1024 * 1024
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(MiB|GiB|TiB|M|G|T)?\s*", re.IGNORECASE)
 _FACTOR_MIB = {"m": 1, "g": 1024, "t": 1024 * 1024}
+_DURATION = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd]?)\s*", re.ASCII)
 _FACTOR_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -53,12 +54,11 @@ def show_duration(seconds: float) -> str:
 
 
 def parse_duration_s(text: str) -> float:
-    """Read `90`, `90s`, `5m` or `1.5h` as seconds; ValueError says what would be right."""
-    match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([smhd]?)\s*", text)
-    seconds = float(match[1]) * _FACTOR_S[match[2] or "s"] if match else 0.0
-    if seconds <= 0:
+    """Read `90`, `90s`, `5m`, `1.5h` or `0` as seconds; ValueError says what would be right."""
+    match = _DURATION.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is not a duration: write seconds, or as in 90s, 5m or 1h")
-    return seconds
+    return float(match[1]) * _FACTOR_S[match[2] or "s"]
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ import nothing that is slow.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 VERSION = 1
@@ -23,9 +24,11 @@ ENV_SENT = (
     "CARGO_BUILD_TARGET",
     "CARGO_BUILD_TARGET_DIR",
     "CARGO_HOME",
+    "CARGO_LOG",
     "CARGO_MAKEFLAGS",
     "CARGO_TARGET_DIR",
     "CI",
+    "CLAUDECODE",
     "FORGE_PRIORITY",
     "FORGE_RUSTC_WRAPPER",
     "FORGE_TARGET_DIR",
@@ -43,7 +46,16 @@ ENV_SENT = (
     "TERM_PROGRAM",
     "VSCODE_PID",
 )
-"""The variables that `begin` carries. No others: they may hold secrets."""
+"""The variables that `begin` carries, besides runners. No others: they may hold secrets."""
+
+
+def env_sent(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that `begin` carries, CARGO_TARGET_…_RUNNER among them."""
+    return {name: env[name] for name in env if name in ENV_SENT or _names_a_runner(name)}
+
+
+def _names_a_runner(name: str) -> bool:
+    return name.startswith("CARGO_TARGET_") and name.endswith("_RUNNER")
 
 
 def encode(message: dict[str, Any]) -> bytes:

@@ -153,6 +153,51 @@ def test_a_build_gives_up_when_it_has_waited_as_long_as_it_was_told():
     assert "b3" not in driver.state.builds
 
 
+@pytest.mark.parametrize(
+    ("root", "reason"),
+    [
+        ("/src/one", "waiting for b2 (`cargo build`), which builds in the same target dir"),
+        ("/src/two", "waiting for a build to end: 1 at work (b2 (one)), at most 1"),
+    ],
+)
+def test_a_build_that_is_not_to_wait_is_sent_away_at_once(root, reason):
+    driver = driver_with(limit=1)
+    driver.run(1, root="/src/one")
+    driver.begin(2, root=root, env={"FORGE_WAIT_TIMEOUT": "0"})
+    answer = driver.reply(2, "end")
+    assert (answer["exit"], answer["line"]) == (75, f"gave up at once: {reason}")
+    assert "b3" not in driver.state.builds
+    end(driver, 1)
+    driver.run(3, root=root, env={"FORGE_WAIT_TIMEOUT": "0"})  # nobody to wait for
+
+
+def test_builds_that_lose_patience_at_once_each_get_their_answer():
+    driver = driver_with(limit=1)
+    driver.run(1, root="/src/one")
+    for conn in (2, 3, 4):  # the first has the target dir, for which the others wait
+        driver.begin(conn, root="/src/two", env={"FORGE_WAIT_TIMEOUT": "5"})
+    driver.begin(5, root="/src/two")
+    driver.now_s += 5
+    driver.post(events.Tick())
+    assert [driver.reply(conn, "end")["exit"] for conn in (2, 3, 4)] == [75, 75, 75]
+    end(driver, 1)
+    assert go(driver, 5)
+
+
+def test_a_wait_counts_from_the_beginning_of_the_build():
+    driver = driver_with(limit=1)
+    driver.run(1, root="/src/one")
+    driver.begin(2, root="/src/one")  # waits for the target dir, then in the line
+    driver.now_s += 3
+    driver.begin(3, root="/src/two")
+    driver.receive(7, messages.SetPriority(build="b4", priority="interactive"))
+    end(driver, 1)
+    driver.now_s += 4
+    driver.post(events.Tick())
+    wait = driver.reply(2, "wait")
+    assert (wait["since_s"], wait["reason"][:27]) == (7.0, "waiting for a build to end:")
+
+
 def test_a_build_that_runs_never_loses_patience():
     driver = driver_with(limit=1)
     driver.run(1, env={"FORGE_WAIT_TIMEOUT": "1s"})
