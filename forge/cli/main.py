@@ -74,13 +74,14 @@ def _own(argv: list[str], env: Mapping[str, str]) -> int:
 
 
 def _cargo(argv: list[str], env: Mapping[str, str]) -> int:
+    from forge.client import build
+
     if argv[0] == "cargo":
         argv = argv[1:]
     else:
-        _refuse_unknown_options(argv)
-    from forge.client.build import run as run_cargo
-
-    return run_cargo(argv, env)
+        cargos, _ = build.take_options(argv)
+        _refuse_unknown_options(cargos)
+    return build.run(argv, env)
 
 
 def _refuse_unknown_options(argv: list[str]) -> None:

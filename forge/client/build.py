@@ -7,48 +7,65 @@ Forge, cargo runs all the same and one line says what is missing.
 
 import contextlib
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+import forge
 from forge import paths
 from forge.client.cargo_path import find_cargo
 from forge.client.connection import Connection, connect_or_start
+from forge.client.in_line import await_word
 from forge.client.supervise import supervise
-from forge.core import wire
-from forge.core.verbs import is_passed
-from forge.errors import CargoMissing, CwdGone, ForgeError, ProtocolMismatch
+from forge.client.talk import is_on, is_terminal, report, say
+from forge.core import own_options, wire
+from forge.core.verbs import REDIRECT_VERBS, is_passed, verb_index
+from forge.errors import CargoMissing, CwdGone, ForgeError, ProtocolMismatch, UsageMistake
 from forge.host.state_dir import note_daemon_command, private_dir
 
-WAIT_SHOWN_AFTER_S = 0.5
-WAIT_LINE_EVERY_S = 30.0
 
+def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
+    """Run `cargo WORDS` and return its exit code; ends by a signal where cargo did.
 
-def run(argv: list[str], env: Mapping[str, str], via: str = "forge") -> int:
-    """Run `cargo ARGV` and return its exit code; ends by a signal where cargo did.
-
-    Raises CargoMissing. Everything else that fails is said on stderr, and cargo runs without Forge.
+    Raises CargoMissing, and UsageMistake for an option of Forge's own. Everything else that fails
+    is said on stderr, and cargo runs without Forge.
     """
+    argv, given = take_options(words)
     cargo = find_cargo(env)
     if is_passed(argv) or is_on(env, "FORGE_DISABLE"):
         return _become(cargo, argv, env)
-    _become_native(argv, env)
+    _become_native(words, env)
+    builds = argv[verb_index(argv)] not in REDIRECT_VERBS
+    if builds:
+        _say_ignored(env, given)
     connection = None
     try:
         connection = connect_or_start(env)
-        go = _begin(connection, argv, env, via)
+        begin = {"via": via, "argv": argv, "env": {**wire.env_sent(env), **given}}
+        word = _ask(connection, begin, env)
     except ForgeError as error:
         if connection:
             connection.close()
         say(f"{error.message}; cargo runs without Forge")
         return _become(cargo, argv, env)
-    for note in go.get("notes") or ():
-        say(str(note))
-    final = {**env, **go.get("env", {})}
-    for name in go.get("unset", ()):
-        final.pop(name, None)
-    open_jobserver(go, final)
-    return supervise([cargo, *go.get("argv", argv)], final, connection, go, argv)
+    if word["type"] == "end":
+        report(word.get("line"))
+        return int(word["exit"])
+    final = _planned(word, env)
+    if not builds:
+        return _become(cargo, word.get("argv", argv), final)  # the lease held nothing
+    open_jobserver(word, final)
+    return supervise([cargo, *word.get("argv", argv)], final, connection, word, argv)
+
+
+def take_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Split a command line into cargo's and the variables that Forge's own options set.
+
+    Raises UsageMistake.
+    """
+    try:
+        return own_options.take(words)
+    except own_options.WrongValue as wrong:
+        raise UsageMistake(wrong.message, hint=wrong.hint) from None
 
 
 def open_jobserver(go: Mapping[str, Any], env: dict[str, str]) -> None:
@@ -67,35 +84,45 @@ def open_jobserver(go: Mapping[str, Any], env: dict[str, str]) -> None:
     env["CARGO_MAKEFLAGS"] = f"-j --jobserver-fds={pair} --jobserver-auth={pair}"
 
 
-def _begin(
-    connection: Connection, argv: list[str], env: Mapping[str, str], via: str
-) -> dict[str, Any]:
-    line = _WaitLine()
+def _say_ignored(env: Mapping[str, str], given: Mapping[str, str]) -> None:
+    """Say which variables are wrong; inside a build the outer launcher has done so."""
+    if not env.get("FORGE_BUILD"):
+        for line in own_options.ignored({**env, **given}):
+            say(line)
+
+
+def _planned(go: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+    """Say the daemon's notes, and return the environment that it wants cargo to have."""
+    for note in go.get("notes") or ():
+        say(note)
+    final = {**env, **(go.get("env") or {})}
+    for name in go.get("unset") or ():
+        final.pop(name, None)
+    return final
+
+
+def _ask(connection: Connection, begin: dict[str, Any], env: Mapping[str, str]) -> dict[str, Any]:
+    """Tell the daemon what is to be built; return its `go` or `end`."""
     try:
-        reply = connection.ask(
-            {
-                "type": "begin",
-                "client": _version(),
-                "pid": os.getpid(),
-                "cwd": os.getcwd(),
-                "argv": argv,
-                "env": {name: env[name] for name in wire.ENV_SENT if name in env},
-                "interactive": _is_tty(0) and _is_tty(2),
-                "via": via,
-                "parent": env.get("FORGE_BUILD"),
-            },
-            on_wait=line.show,
-            on_say=say,
-        )
-        return _checked(reply)
+        cwd = os.getcwd()
     except OSError as error:  # the working directory is gone: cargo will say so
         raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
-    finally:
-        line.erase()
+    whole = {
+        **begin,
+        "type": "begin",
+        "client": forge.__version__,
+        "pid": os.getpid(),
+        "cwd": cwd,
+        "interactive": is_terminal(0) and is_terminal(2),
+        "parent": env.get("FORGE_BUILD") or None,
+    }
+    return _checked(await_word(connection, whole, env))
 
 
 def _checked(go: dict[str, Any]) -> dict[str, Any]:
-    """Return the daemon's `go` if cargo can be started by it. Raises ProtocolMismatch."""
+    """Return the daemon's `go` or `end` if it can be followed. Raises ProtocolMismatch."""
+    if go["type"] == "end" and type(go.get("exit")) is int and 0 <= go["exit"] <= 255:
+        return go
     env = go.get("env") or {}
     lists = [go.get(name) or [] for name in ("argv", "unset", "notes")]
     if go["type"] == "go" and isinstance(env, dict) and all(isinstance(one, list) for one in lists):
@@ -103,46 +130,6 @@ def _checked(go: dict[str, Any]) -> dict[str, Any]:
         if all(isinstance(word, str) for word in words):
             return go
     raise ProtocolMismatch("the daemon's answer is no `go` that can be followed")
-
-
-class _WaitLine:
-    """Says what is being waited for: one line that changes on a terminal, rare lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._shown = False
-        self._next_s = 1.0
-
-    def show(self, reason: str, since_s: float) -> None:
-        text = f"forge: waiting: {reason} ({since_s:.0f} s)"
-        if _is_tty(2):
-            if since_s >= WAIT_SHOWN_AFTER_S:
-                sys.stderr.write(f"\r\x1b[2K{text}")
-                sys.stderr.flush()
-                self._shown = True
-        elif since_s >= self._next_s:
-            self._next_s = since_s + WAIT_LINE_EVERY_S
-            sys.stderr.write(text + "\n")
-
-    def erase(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
-
-
-def is_on(env: Mapping[str, str], name: str) -> bool:
-    """Say whether a switch in the environment is on: set, and neither empty nor `0`."""
-    return env.get(name, "") not in ("", "0")
-
-
-def say(line: str) -> None:
-    """Say one line to the person, unless FORGE_QUIET=1; a closed stderr is no failure."""
-    if is_on(os.environ, "FORGE_QUIET"):
-        return
-    try:
-        sys.stderr.write(f"forge: {line}\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        return  # closed, or never opened
 
 
 def _become(cargo: str, argv: list[str], env: Mapping[str, str]) -> int:
@@ -164,16 +151,3 @@ def _become_native(argv: list[str], env: Mapping[str, str]) -> None:
         private_dir(paths.state_dir(env))
         note_daemon_command(paths.state_dir(env))
         os.execve(native, ["forge", *argv], dict(env))  # noqa: S606  # as above
-
-
-def _is_tty(descriptor: int) -> bool:
-    try:
-        return os.isatty(descriptor)
-    except OSError:
-        return False
-
-
-def _version() -> str:
-    import forge
-
-    return forge.__version__

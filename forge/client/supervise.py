@@ -9,7 +9,6 @@ cases, and one at any other time cannot.
 
 import contextlib
 import os
-import resource
 import select
 import signal
 import time
@@ -17,10 +16,14 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from forge.client.connection import Connection, connect
-from forge.errors import CargoMissing, ForgeError
+from forge.client.connection import Connection
+from forge.client.ending import die_by
+from forge.client.lease import Lease
+from forge.errors import CargoMissing
 
-RECONNECT_S = 1.0
+END_GRACE_S = 5.0
+"""How long cargo has to end before it is killed."""
+
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
@@ -34,14 +37,21 @@ def supervise(
 ) -> int:
     """Run `command` to its end with the lease held; return its exit code or die by its signal."""
     child = _Child(command, env)
-    lease = _Lease(connection, go, argv, child.pid, env)
-    with contextlib.suppress(ForgeError):
-        connection.send({"type": "started", "pid": child.pid})
-    status = _wait(child, lease)
-    code = os.waitstatus_to_exitcode(status)
-    lease.end(code)
+    adopt = {
+        "build": go.get("build"),
+        "cargo_pid": child.pid,
+        "cwd": _cwd(),
+        "argv": argv,
+        "target_dir": go.get("target_dir"),
+        "jobserver": (go.get("jobserver") or {}).get("path"),
+    }
+    lease = Lease(connection, adopt, env, end_cargo=child.end)
+    lease.send({"type": "started", "pid": child.pid})
+    code = os.waitstatus_to_exitcode(_wait(child, lease))
+    lease.send({"type": "ended", **({"exit": code} if code >= 0 else {"signal": -code})})
+    lease.close()
     if code < 0:
-        _die_by(-code)
+        die_by(-code)
     return code
 
 
@@ -54,6 +64,7 @@ class _Child:
         os.set_blocking(self.wakeup, False)
         signal.set_wakeup_fd(wakeup_in, warn_on_full_buffer=False)
         self.pid = 0
+        self.kill_at: float | None = None
         signal.signal(signal.SIGCHLD, _nothing)
         restored = [signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTSTP]
         for number in (*FORWARDED, *FROM_KEYBOARD):
@@ -69,74 +80,32 @@ class _Child:
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             signal.signal(signal.SIGTSTP, self._stop)
 
+    def end(self) -> None:
+        """Ask cargo to end, even one that is stopped; it is killed when it does not."""
+        self.kill_at = time.monotonic() + END_GRACE_S
+        self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)
+
+    def attend(self) -> None:
+        """Kill a cargo that had time enough to end."""
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self.kill_at = time.monotonic() + END_GRACE_S
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         if self.pid and not (number in FROM_KEYBOARD and _in_foreground()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+            self._signal(number)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTSTP)
+        self._signal(signal.SIGTSTP)
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-class _Lease:
-    """The connection that holds the build, and its renewal when the daemon is replaced."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        go: Mapping[str, Any],
-        argv: list[str],
-        cargo_pid: int,
-        env: Mapping[str, str],
-    ) -> None:
-        self.connection: Connection | None = connection
-        self._env = env
-        self._adopt = {
-            "type": "adopt",
-            "pid": os.getpid(),
-            "build": go.get("build"),
-            "cargo_pid": cargo_pid,
-            "cwd": _cwd(),
-            "argv": argv,
-            "target_dir": go.get("target_dir"),
-            "jobserver": (go.get("jobserver") or {}).get("path"),
-        }
-
-    def read(self) -> None:
-        """Take in what the daemon has sent; let go of a connection that ended."""
-        if self.connection is None:
-            return
-        open_still = self.connection.fill()
-        with contextlib.suppress(ForgeError):
-            while message := self.connection.next_buffered():
-                if message["type"] == "say":
-                    from forge.client.build import say
-
-                    say(str(message.get("line")))
-        if not open_still:
-            self.connection.close()
-            self.connection = None
-
-    def renew(self) -> None:
-        """Hand the build to the daemon that runs now, if one does; never start one."""
-        with contextlib.suppress(ForgeError):
-            connection = connect(self._env)
-            connection.send(self._adopt)
-            self.connection = connection
-
-    def end(self, code: int) -> None:
-        """Tell how cargo ended and give everything back."""
-        if self.connection is None:
-            return
-        how = {"exit": code} if code >= 0 else {"signal": -code}
-        with contextlib.suppress(ForgeError):
-            self.connection.send({"type": "ended", **how})
-        self.connection.close()
-
-
-def _wait(child: _Child, lease: _Lease) -> int:
+def _wait(child: _Child, lease: Lease) -> int:
     while True:
         pid, status = os.waitpid(child.pid, os.WNOHANG)
         if pid:
@@ -144,14 +113,13 @@ def _wait(child: _Child, lease: _Lease) -> int:
         readers: list[Any] = [child.wakeup]
         if lease.connection:
             readers.append(lease.connection)
-        before = time.monotonic()
-        ready, _, _ = select.select(readers, [], [], None if lease.connection else RECONNECT_S)
+        due = [at for at in (lease.due_at, child.kill_at) if at is not None]
+        timeout_s = max(0.0, min(due) - time.monotonic()) if due else None
+        ready, _, _ = select.select(readers, [], [], timeout_s)
         with contextlib.suppress(BlockingIOError):
             os.read(child.wakeup, 512)
-        if lease.connection in ready:
-            lease.read()
-        elif lease.connection is None and time.monotonic() - before >= RECONNECT_S / 2:
-            lease.renew()
+        lease.attend(is_readable=lease.connection in ready)
+        child.attend()
 
 
 def _in_foreground() -> bool:
@@ -166,14 +134,6 @@ def _in_foreground() -> bool:
         return False
     finally:
         os.close(terminal)
-
-
-def _die_by(number: int) -> None:
-    """End by the signal that ended cargo, so that whoever waits for us sees the same."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
 
 
 def _cwd() -> str:

@@ -49,9 +49,15 @@ def env_with_cargo(env: dict[str, str], place: Path) -> dict[str, str]:
         (["-C", "/", "-qv", "build"], "<-C></><-qv><build>"),
         (["-Zunstable-options", "-C/", "build"], "<-Zunstable-options><-C/><build>"),
         (["--list"], "<--list>"),
+        (["--forge-priority", "batch", "-v", "build"], "<-v><build>"),
+        (["--forge-wait-timeout=0", "+nightly", "build", "--", "-x"], "<+nightly><build><--><-x>"),
+        (["cargo", "--forge-priority=batch", "status"], "<status>"),
+        (["run", "x", "--forge-priority", "batch"], "<run><x><--forge-priority><batch>"),
     ],
 )
-def test_every_verb_that_is_not_forges_own_goes_to_cargo_unchanged(env_with_cargo, argv, cargos):
+def test_every_verb_that_is_not_forges_own_goes_to_cargo_without_our_own_options(
+    env_with_cargo, argv, cargos
+):
     result = run_forge(env_with_cargo, *argv)
     assert (result.stdout, result.stderr, result.returncode) == (cargos, "", 7)
 
@@ -73,7 +79,9 @@ def test_nothing_slow_is_loaded_before_cargo_is_handed_its_command_line(env):
     assert [name for name in SLOW if name in modules] == []
 
 
-@pytest.mark.parametrize("word", ["--release", "-x", "--target-dir=/x", "--", "--features"])
+@pytest.mark.parametrize(
+    "word", ["--release", "-x", "--forge-prio", "--target-dir=/x", "--", "--features"]
+)
 def test_an_unknown_option_before_the_verb_is_named(forge: Forge, word):
     result = forge(word, "build")
     assert result.code == os.EX_USAGE

@@ -533,23 +533,6 @@ def test_a_command_file_that_others_can_write_is_not_run(machine):
     assert_alone(machine, machine.run("build"), b"no daemon answers on ")
 
 
-# --- waiting ---------------------------------------------------------------------------------
-
-
-def test_a_wait_is_told_once_after_a_second(machine):
-    machine.daemon.start()
-    wait = {"type": "wait", "reason": "waiting for memory", "since_s": 0}
-    machine.daemon.script["begin"] = lambda begin: [wait, 0.7, wait, 0.7, wait, 0.5, go(begin)]
-    assert machine.run("build").stderr == b"forge: waiting for memory (1 s)\n"
-
-
-def test_a_short_wait_is_not_worth_a_word(machine):
-    machine.daemon.start()
-    wait = {"type": "wait", "reason": "waiting for memory", "since_s": 0}
-    machine.daemon.script["begin"] = lambda begin: [wait, 0.2, go(begin)]
-    assert machine.run("build").stderr == b""
-
-
 # --- while cargo runs ------------------------------------------------------------------------
 
 SLEEPER = """#!/bin/sh

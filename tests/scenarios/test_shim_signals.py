@@ -255,18 +255,3 @@ def test_the_suspend_key_gives_the_prompt_back_and_fg_goes_on(running, terminal)
         wait_state(running.cargo, "T")
     terminal.type("fg; echo then=$?\n")
     terminal.expect(b"\r\nthen=0")
-
-
-def test_a_wait_is_one_line_that_is_gone_when_cargo_starts(running, terminal):
-    from tests.scenarios.fake_forged import go
-
-    program(running.home / "real" / "cargo", "#!/bin/sh\necho cargo-runs\n")
-    wait = {"type": "wait", "reason": "waiting for memory", "since_s": 0}
-    running.daemon.script["begin"] = lambda begin: [wait, 0.8, wait, 0.8, wait, go(begin)]
-    terminal.type("cargo build\n")
-    shown = terminal.expect(b"cargo-runs\r\n")
-    shown = shown[shown.index(b"forge:") - 1 :]
-    assert shown.startswith(b"\rforge: waiting for memory\x1b[K")
-    assert b"\rforge: waiting for memory (1 s)\x1b[K" in shown
-    assert shown.endswith(b"\r\x1b[K")
-    assert b"\n" not in shown

@@ -44,8 +44,8 @@ def test_garbage_is_refused(line):
 
 
 def test_both_sides_send_the_same_variables():
-    launcher = (source_dir() / "src" / "launcher.rs").read_text()
-    table = re.search(r"const ENV_SENT: [^=]*= \[(.*?)\];", launcher, re.DOTALL)
+    begin = (source_dir() / "src" / "begin.rs").read_text()
+    table = re.search(r"const ENV_SENT: [^=]*= \[(.*?)\];", begin, re.DOTALL)
     assert table is not None
     assert tuple(re.findall(r'"(\w+)"', table[1])) == wire.ENV_SENT
 
@@ -68,9 +68,13 @@ def test_the_crate_is_in_order(argv, tmp_path):
 
 def test_begin_and_adopt_of_the_shim_are_what_the_daemon_reads():
     """The fields that the shim writes, against the schema; the scenarios show their values."""
-    launcher = (source_dir() / "src" / "launcher.rs").read_text()
-    for name in ("begin", "adopt"):
-        body = launcher.split(f'Message::first("{name}")', 1)[1].split(";", 1)[0]
+    for name, file in (("begin", "begin.rs"), ("adopt", "running.rs")):
+        body = (
+            (source_dir() / "src" / file)
+            .read_text()
+            .split(f'Message::first("{name}")', 1)[1]
+            .split(";", 1)[0]
+        )
         written = set(re.findall(r'\("(\w+)"', body))
         required = {"begin": {"pid", "cwd", "argv", "env"}, "adopt": {"pid", "build", "cargo_pid"}}
         assert required[name] <= written

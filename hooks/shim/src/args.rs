@@ -86,12 +86,55 @@ fn is_one_of(word: &OsString, table: &[&str]) -> bool {
         .any(|entry| entry.as_bytes() == word.as_bytes())
 }
 
+/// What follows a word of cargo's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another word of cargo's.
+    Word,
+    /// The value of this option.
+    Value,
+    /// Nothing that is cargo's.
+    Nothing,
+}
+
+/// Reads a command line word by word, to tell what cargo itself will read as options. Behind a verb
+/// that is not cargo's own that is up to `--`: such a subcommand hands on to cargo what it knows.
+#[derive(Default)]
+pub struct Reader {
+    verb: Option<OsString>,
+    has_begun: bool,
+}
+
+impl Reader {
+    pub fn read(&mut self, word: &OsString) -> Next {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        let is_positional = !word.as_bytes().starts_with(b"-");
+        let takes_the_next = match &self.verb {
+            _ if word == "--" => return Next::Nothing,
+            Some(verb) if is_positional && is_one_of(verb, &ENDED_BY_A_POSITIONAL) => {
+                return Next::Nothing
+            }
+            Some(verb) => is_own(verb) && takes_a_value(word),
+            None => is_one_of(word, &GLOBAL_WITH_VALUE),
+        };
+        if takes_the_next {
+            return Next::Value;
+        }
+        if self.verb.is_none() && is_positional && !(is_first && is_toolchain(word)) {
+            self.verb = Some(word.clone());
+        }
+        Next::Word
+    }
+}
+
+fn is_toolchain(word: &OsString) -> bool {
+    let word = word.as_bytes();
+    word.len() > 1 && word.starts_with(b"+")
+}
+
 /// Where the verb is in what follows `cargo`, if there is one.
 pub fn verb_index(argv: &[OsString]) -> Option<usize> {
-    let has_toolchain = argv.first().is_some_and(|word| {
-        let word = word.as_bytes();
-        word.len() > 1 && word.starts_with(b"+")
-    });
+    let has_toolchain = argv.first().is_some_and(is_toolchain);
     let mut index = usize::from(has_toolchain);
     while index < argv.len() {
         if !argv[index].as_bytes().starts_with(b"-") {
@@ -134,10 +177,13 @@ fn own_options(argv: &[OsString], at: usize) -> &[OsString] {
         if word == "--" || (is_positional && ends_early) {
             return &behind[..end];
         }
-        let takes_the_next = is_one_of(word, &WITH_VALUE) || is_one_of(word, &GLOBAL_WITH_VALUE);
-        end += 1 + usize::from(takes_the_next);
+        end += 1 + usize::from(takes_a_value(word));
     }
     behind
+}
+
+fn takes_a_value(word: &OsString) -> bool {
+    is_one_of(word, &WITH_VALUE) || is_one_of(word, &GLOBAL_WITH_VALUE)
 }
 
 fn is_own(verb: &OsString) -> bool {

@@ -33,6 +33,13 @@ impl Value {
         }
     }
 
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Value::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
     /// A list of texts, and nothing else.
     pub fn texts(&self) -> Option<Vec<Vec<u8>>> {
         let Value::List(items) = self else {

@@ -10,21 +10,25 @@
 
 mod alone;
 mod args;
+mod begin;
 mod child;
 mod gate;
 mod held;
+mod in_line;
 mod json;
 mod launcher;
 mod lease;
 mod linker;
 mod linker_kind;
 mod message;
+mod options;
 mod paths;
 mod peer;
 mod places;
 mod plan;
 mod real;
 mod response;
+mod running;
 mod start;
 mod sys;
 mod unit;

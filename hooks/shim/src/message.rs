@@ -88,7 +88,7 @@ impl Message {
         self.texts(name, words.iter().map(|word| word.as_bytes()))
     }
 
-    pub fn table(mut self, name: &str, rows: &[(&str, OsString)]) -> Message {
+    pub fn table(mut self, name: &str, rows: &[(OsString, OsString)]) -> Message {
         self.name(name);
         self.out.push(b'{');
         for (index, (key, value)) in rows.iter().enumerate() {

@@ -1,0 +1,112 @@
+"""The lease of a running build: its connection, and its renewal when the daemon is replaced.
+
+hooks/shim/src/running.rs does the same natively. A new daemon is looked for once a second and never
+started; one that refuses is asked again half a minute later.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import forge
+from forge.client.connection import Connection, connect
+from forge.client.talk import report, say
+from forge.core import wire
+from forge.errors import ForgeError
+
+RECONNECT_S = 1.0
+RECONNECT_AFTER_REFUSAL_S = 30.0
+
+
+class Lease:
+    """Prints what the daemon says, and calls `end_cargo` when it tells us to end.
+
+    Invariant: without a connection there is a time to look for a daemon.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        adopt: Mapping[str, Any],
+        env: Mapping[str, str],
+        end_cargo: Callable[[], None],
+    ) -> None:
+        self.connection: Connection | None = connection
+        self._adopt = {**adopt, "type": "adopt", "client": forge.__version__, "pid": os.getpid()}
+        self._env = env
+        self._end_cargo = end_cargo
+        self._answer_due: float | None = None
+        self._look_at = 0.0
+        self._is_ending = False
+
+    @property
+    def due_at(self) -> float | None:
+        """When there is something to do even if nothing comes."""
+        return self._look_at if self.connection is None else self._answer_due
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the daemon something; one that is gone is noticed when reading."""
+        with contextlib.suppress(ForgeError):
+            if self.connection:
+                self.connection.send(message)
+
+    def attend(self, *, is_readable: bool) -> None:
+        """Take in what has come, and do what is due."""
+        if is_readable:
+            self._read()
+        now = time.monotonic()
+        if self._answer_due is not None and now >= self._answer_due:
+            self._lose(RECONNECT_S)
+        if self.connection is None and now >= self._look_at:
+            self._renew()
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.connection:
+            self.connection.close()
+
+    def _read(self) -> None:
+        connection = self.connection
+        if connection is None:
+            return
+        is_open = connection.fill()
+        while self.connection is connection:
+            try:
+                message = connection.next_buffered()
+            except ForgeError:
+                continue  # garbage: the next line may be none
+            if message is None:
+                break
+            self._hear(message)
+        if not is_open and self.connection is connection:
+            self._lose(RECONNECT_S)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "say":
+            say(message.get("line"))
+        elif kind == "end" and not self._is_ending:
+            self._is_ending = True
+            self._end_cargo()
+            report(message.get("line"))
+        elif kind == "adopted":
+            self._answer_due = None
+            self._adopt["build"] = message.get("build", self._adopt["build"])
+        elif kind == "error" and self._answer_due is not None:
+            self._lose(RECONNECT_AFTER_REFUSAL_S)
+
+    def _lose(self, again_in_s: float) -> None:
+        if self.connection:
+            self.connection.close()
+        self.connection = self._answer_due = None
+        self._look_at = time.monotonic() + again_in_s
+
+    def _renew(self) -> None:
+        self._look_at = time.monotonic() + RECONNECT_S
+        with contextlib.suppress(ForgeError):
+            connection = connect(self._env)
+            connection.send(self._adopt)
+            self.connection = connection
+            self._answer_due = time.monotonic() + wire.PATIENCE_S

@@ -1,0 +1,423 @@
+"""Both launchers and the protocol: options, variables, the end of a build, and the waiting line.
+
+The real cargo is a script here and the daemon is a fake one, so that each case shows exactly what
+reached them. With the real ones: test_build_steering.py.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.conftest import FORGE
+from tests.scenarios.fake_forged import FakeForged, built_shim, go, program
+from tests.scenarios.terminal import Terminal, screen
+from tests.scenarios.test_shim_launcher import Machine
+from tests.scenarios.test_shim_signals import Terminal as Shell
+
+pytestmark = pytest.mark.skipif(shutil.which("rustc") is None, reason="no rustc to build the shim")
+
+VECTORS = Path(__file__).parent.parent / "data" / "vectors"
+OPTIONS = json.loads((VECTORS / "options.json").read_text())
+WAIT = {"type": "wait", "reason": "waiting for memory", "since_s": 0}
+
+
+class Launcher(Machine):
+    """One of the two launchers, its cargo and its daemon."""
+
+    def __init__(self, home: Path, kind: str) -> None:
+        super().__init__(home)
+        self.env |= {"FORGE_NATIVE": "0", "FORGE_REAL_CARGO": str(self.cargo)}
+        self.kind = kind
+        self.command = [str(built_shim().forge)] if kind == "native" else list(FORGE)
+
+    def start(self, *argv: str, **options) -> "subprocess.Popen[bytes]":
+        env = {**self.env, **options.pop("env", {})}
+        command = [*self.command, *argv]
+        return subprocess.Popen(command, env=env, cwd=self.home, stderr=subprocess.PIPE, **options)
+
+    def go(self, *argv: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+        """Run to the end; return the exit code and what was said."""
+        process = self.start(*argv, env=env or {}, stdin=subprocess.DEVNULL)
+        stderr = process.communicate(timeout=60)[1]
+        return process.returncode, stderr.decode()
+
+    def on_terminal(self, *argv: str, columns: int = 80) -> Terminal:
+        return Terminal([*self.command, *argv], cwd=self.home, env=self.env, columns=columns)
+
+    def answers(self, *answers) -> None:
+        self.daemon.script["begin"] = lambda begin: [
+            go(begin) if one == "go" else one for one in answers
+        ]
+
+
+@pytest.fixture(params=["native", "python"])
+def launcher(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Launcher]:
+    found = Launcher(tmp_path, request.param)
+    found.daemon.start()
+    yield found
+    found.daemon.stop()
+
+
+# --- options and variables -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--forge-priority", "batch", "build", "--forge-wait-timeout=5m", "-q"],
+        ["build", "-q", "--forge-wait-timeout", "5m", "--forge-priority=batch"],
+    ],
+)
+def test_options_reach_the_daemon_as_variables_and_never_cargo(launcher, argv):
+    inherited = {"FORGE_PRIORITY": "interactive", "FORGE_WAIT_TIMEOUT": "nonsense"}
+    assert launcher.go(*argv, env=inherited) == (0, "")
+    begin = launcher.daemon.wait_for("begin")
+    assert begin["argv"] == ["build", "-q"]
+    assert begin["env"]["FORGE_PRIORITY"] == "batch"
+    assert begin["env"]["FORGE_WAIT_TIMEOUT"] == "5m"
+    (cargo,) = launcher.seen
+    assert cargo["argv"] == ["build", "-q"]
+    assert cargo["env"]["FORGE_PRIORITY"] == "interactive"  # what it starts has its own options
+
+
+@pytest.mark.parametrize("case", ["disabled", "no daemon", "a verb that does not build"])
+def test_without_a_daemon_cargo_sees_no_options_either(launcher, case):
+    if case == "no daemon":
+        launcher.daemon.stop()
+    env = {"FORGE_DISABLE": "1" if case == "disabled" else "", "FORGE_QUIET": "1"}
+    verb = "fmt" if case.startswith("a verb") else "build"
+    argv = ["--forge-priority=batch", verb, "--forge-wait-timeout", "0", "--", "--forge-priority"]
+    assert launcher.go(*argv, env=env) == (0, "")
+    assert launcher.seen[0]["argv"] == [verb, "--", "--forge-priority"]
+    assert launcher.daemon.messages("begin") == []
+
+
+@pytest.mark.parametrize(
+    "case", [one for one in OPTIONS if "error" in one], ids=lambda case: " ".join(case["argv"])[:50]
+)
+def test_a_wrong_option_is_one_line_and_64_and_no_cargo(launcher, case):
+    for env in ({}, {"FORGE_DISABLE": "1"}, {"FORGE_QUIET": "1"}):
+        assert launcher.go(*case["argv"], env=env) == (64, f"forge: {case['error']}\n")
+    assert launcher.seen == []
+    assert launcher.daemon.heard == []
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (
+            {"FORGE_PRIORITY": "high", "FORGE_WAIT_TIMEOUT": "ever"},
+            "forge: FORGE_PRIORITY is ignored: `high` is no priority (`FORGE_PRIORITY` takes"
+            " `interactive` or `batch`)\nforge: FORGE_WAIT_TIMEOUT is ignored: `ever` is no"
+            " duration (`FORGE_WAIT_TIMEOUT` takes seconds, or as in `90s`, `5m` or `1h`; `0`: do"
+            " not wait)\n",
+        ),
+        ({"FORGE_PRIORITY": "high", "FORGE_QUIET": "1"}, ""),
+        ({"FORGE_PRIORITY": "high", "FORGE_BUILD": "b1"}, ""),  # the outer launcher has said so
+        ({"FORGE_PRIORITY": ""}, ""),
+    ],
+)
+def test_a_wrong_variable_is_told_once_and_breaks_nothing(launcher, env, said):
+    assert launcher.go("build", env=env) == (0, said)
+    assert launcher.seen[0]["argv"] == ["build"]
+
+
+def test_a_wrong_variable_is_not_told_to_what_only_asks_where_things_are(launcher):
+    assert launcher.go("metadata", env={"FORGE_PRIORITY": "high"}) == (0, "")
+
+
+def test_runners_and_the_tests_own_variables_are_sent_and_secrets_are_not(launcher):
+    env = {
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER": "qemu",
+        "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER": "ld",
+        "CARGO_REGISTRY_TOKEN": "secret",
+        "FORGE_TEST": "4711",
+    }
+    launcher.go("build", env=env)
+    sent = launcher.daemon.wait_for("begin")["env"]
+    assert sent["CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER"] == "qemu"
+    assert sent["FORGE_TEST"] == "4711"
+    assert {"CARGO_REGISTRY_TOKEN", "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"}.isdisjoint(sent)
+
+
+def test_metadata_becomes_cargo_and_the_lease_ends(launcher):
+    launcher.daemon.script["begin"] = lambda begin: [go(begin, argv=["metadata", "--there"])]
+    process = launcher.start("metadata")
+    process.communicate(timeout=30)
+    (cargo,) = launcher.seen
+    assert (cargo["pid"], cargo["argv"]) == (process.pid, ["metadata", "--there"])
+    launcher.daemon.wait_closed("begin")
+    assert [message["type"] for _, message in launcher.daemon.heard] == ["begin"]
+
+
+# --- the end of a build ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quiet", ["", "1"])
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("b7 was cancelled by \x1b `forge cancel`", 130, "b7 was cancelled by ? `forge cancel`"),
+        ("gave up after 5.0 s: waiting for memory", 75, "gave up after 5.0 s: waiting for memory"),
+        (None, 130, None),
+    ],
+)
+def test_an_end_in_the_line_is_told_and_cargo_does_not_run(launcher, line, code, said, quiet):
+    launcher.answers(WAIT, {"type": "end", "line": line, "exit": code})
+    told = f"forge: {said}\n" if said else ""
+    assert launcher.go("build", env={"FORGE_QUIET": quiet}) == (code, told)
+    assert launcher.seen == []
+    assert [message["type"] for _, message in launcher.daemon.heard] == ["begin"]
+
+
+@pytest.mark.parametrize("code", [None, -1, 256, 1.5, "1", True])
+def test_an_end_that_makes_no_sense_breaks_no_build(launcher, code):
+    launcher.answers({"type": "end", "line": "x", "exit": code})
+    returned, said = launcher.go("build")
+    assert (returned, said.count("\n")) == (0, 1)
+    assert said.endswith("; cargo runs without Forge\n")
+    assert launcher.seen[0]["argv"] == ["build"]
+
+
+SLEEPER = '#!/bin/sh\n{trap}\necho $$ > "$SEEN"\nwhile :; do sleep 0.05; done\n'
+
+
+def sleeping(launcher, *, trap: str = "", **options) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start a build whose cargo goes on for ever; return its launcher and cargo's pid."""
+    program(launcher.cargo, SLEEPER.format(trap=trap))
+    process = launcher.start("build", **options)
+    launcher.daemon.wait_for("started")
+    deadline = time.monotonic() + 10
+    while not (launcher.seen_file.exists() and launcher.seen_file.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, int(launcher.seen_file.read_text())
+
+
+END = {"type": "end", "line": "b7 was cancelled", "exit": 130}
+
+
+@pytest.mark.parametrize("quiet", ["", "1"])
+def test_an_end_of_what_runs_is_told_and_the_build_ends_as_cargo_does(launcher, quiet):
+    process, cargo = sleeping(launcher, env={"FORGE_QUIET": quiet})
+    launcher.daemon.send("begin", END)
+    assert process.communicate(timeout=20)[1] == b"forge: b7 was cancelled\n"
+    assert process.returncode == -signal.SIGTERM
+    assert launcher.daemon.wait_for("ended")["signal"] == signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(cargo, 0)
+
+
+def test_a_cargo_that_ends_well_when_told_to_gives_its_own_code(launcher):
+    process, _ = sleeping(launcher, trap="trap 'exit 3' TERM")
+    launcher.daemon.send("begin", END)
+    launcher.daemon.send("begin", END)  # said once
+    assert process.communicate(timeout=20)[1] == b"forge: b7 was cancelled\n"
+    assert process.returncode == 3
+    assert launcher.daemon.wait_for("ended")["exit"] == 3
+
+
+def test_a_cargo_that_is_stopped_ends_as_well(launcher):
+    process, cargo = sleeping(launcher)
+    os.kill(cargo, signal.SIGSTOP)
+    launcher.daemon.send("begin", END)
+    assert process.wait(20) == -signal.SIGTERM
+    process.communicate()
+
+
+def test_a_cargo_that_does_not_end_is_killed(launcher):
+    process, _ = sleeping(launcher, trap="trap '' TERM")
+    began_at = time.monotonic()
+    launcher.daemon.send("begin", END)
+    launcher.daemon.wait_for("begin")
+    launcher.daemon.stop()  # it has to be killed without a daemon as well
+    assert process.wait(30) == -signal.SIGKILL
+    assert time.monotonic() - began_at > 4
+    process.communicate()
+
+
+# --- a daemon that was replaced --------------------------------------------------------------
+
+
+def test_the_next_daemon_adopts_a_build_and_may_end_it(launcher):
+    process, cargo = sleeping(launcher)
+    launcher.daemon.stop()
+    second = FakeForged(launcher.state).start()
+    try:
+        adopt = second.wait_for("adopt")
+        assert (adopt["v"], adopt["build"], adopt["cargo_pid"]) == (1, "7", cargo)
+        assert (adopt["pid"], adopt["client"]) == (process.pid, "0.1.0")
+        second.send("adopt", END)
+        assert process.wait(20) == -signal.SIGTERM
+        assert second.wait_for("ended")["signal"] == signal.SIGTERM
+    finally:
+        second.stop()
+        process.communicate()
+
+
+def test_a_daemon_that_refuses_a_build_is_left_alone_for_a_while(launcher):
+    process, cargo = sleeping(launcher)
+    launcher.daemon.stop()
+    second = FakeForged(launcher.state)
+    refusal = {"type": "error", "slug": "protocol-mismatch", "message": "no"}
+    second.script["adopt"] = lambda adopt: [refusal]
+    second.start()
+    try:
+        second.wait_for("adopt")
+        second.wait_closed("adopt")
+        time.sleep(2.5)
+        assert len(second.messages("adopt")) == 1
+        os.kill(cargo, signal.SIGKILL)
+        assert process.wait(20) == -signal.SIGKILL
+        assert process.communicate()[1] == b""
+    finally:
+        second.stop()
+
+
+# --- the waiting line ------------------------------------------------------------------------
+
+
+def test_elsewhere_a_wait_is_a_line_after_a_second_and_no_other_soon(launcher):
+    other = {"type": "wait", "reason": "the RAM disk is mounting", "since_s": 2.0}
+    launcher.answers(WAIT, 1.2, {**WAIT, "since_s": 1.2}, 0.6, other, 0.6, other, "go")
+    assert launcher.go("build") == (0, "forge: waiting for memory (1 s)\n")
+
+
+def test_the_seconds_are_the_daemons(launcher):
+    launcher.answers({**WAIT, "since_s": 199.2}, 1.2, {**WAIT, "since_s": 200.4}, "go")
+    assert launcher.go("build") == (0, "forge: waiting for memory (3 min 20 s)\n")
+
+
+@pytest.mark.parametrize(
+    ("answers", "env"),
+    [([WAIT, 0.2, "go"], {}), ([WAIT, 1.2, WAIT, 0.2, "go"], {"FORGE_QUIET": "1"})],
+)
+def test_a_wait_that_is_short_or_quiet_is_not_worth_a_word(launcher, answers, env):
+    launcher.answers(*answers)
+    assert launcher.go("build", env=env) == (0, "")
+
+
+LONG = {"type": "wait", "reason": "waiting for " + "x" * 200, "since_s": 0}
+
+
+def test_on_a_terminal_a_wait_is_one_line_that_fits_and_is_gone_when_cargo_starts(launcher):
+    program(launcher.cargo, "#!/bin/sh\necho cargo-runs\n")
+    launcher.answers(LONG, 0.8, LONG, 1.5, {**WAIT, "since_s": 2.4}, 0.5, "go")
+    terminal = launcher.on_terminal("build", columns=40)
+    try:
+        shown = terminal.expect(b"\x1b[K")
+        assert screen(shown, 40) == ["forge: waiting for " + "x" * 18]
+        shown += b"\x1b[K"
+        shown += terminal.expect(b"(2 s)\x1b[K") + b"(2 s)\x1b[K"
+        assert screen(shown, 40) == ["forge: waiting for memory (2 s)"]
+        rest = terminal.expect(b"cargo-runs\r\n")
+        assert rest.endswith(b"\r\x1b[K")
+        assert b"\n" not in shown + rest
+        assert terminal.wait() == 0
+        assert launcher.daemon.wait_for("begin")["interactive"] is True
+    finally:
+        terminal.close()
+
+
+def test_a_line_is_cut_to_what_a_terminal_has_become(launcher):
+    launcher.answers(LONG, 0.8, LONG, 1.5, LONG, 0.5, "go")
+    terminal = launcher.on_terminal("build", columns=60)
+    try:
+        terminal.expect(b"\x1b[K")
+        terminal.resize(30)
+        assert screen(terminal.expect(b"\x1b[K"), 30) == ["forge: waiting for " + "x" * 8]
+        assert terminal.wait() == 0
+    finally:
+        terminal.close()
+
+
+def test_a_terminal_that_knows_no_escapes_gets_plain_lines(launcher):
+    launcher.env["TERM"] = "dumb"
+    launcher.answers(WAIT, 1.2, {**WAIT, "since_s": 1.2}, 0.2, "go")
+    terminal = launcher.on_terminal("build")
+    try:
+        assert terminal.wait() == 0
+        assert terminal.text == b"forge: waiting for memory (1 s)\r\n"
+    finally:
+        terminal.close()
+
+
+def test_a_word_of_the_daemons_does_not_mix_with_the_line(launcher):
+    launcher.answers(WAIT, 0.8, WAIT, {"type": "say", "line": "hello"}, WAIT, 0.3, "go")
+    terminal = launcher.on_terminal("build")
+    try:
+        assert terminal.wait() == 0
+        assert screen(terminal.text, 80) == ["forge: hello", ""]
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "number"), [("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT), ("", signal.SIGTERM)]
+)
+def test_a_signal_in_the_line_ends_the_launcher_and_leaves_a_clean_terminal(launcher, key, number):
+    launcher.answers(WAIT, 0.8, WAIT, *[1.0, WAIT] * 20)
+    terminal = launcher.on_terminal("build")
+    try:
+        terminal.expect(b"waiting for memory")
+        if key:
+            terminal.type(key)
+        else:
+            os.kill(terminal.pid, number)
+        assert terminal.wait(5) == -number
+        assert screen(b"forge: waiting for memory" + terminal.text, 80) == [""]
+        assert launcher.seen == []
+        launcher.daemon.wait_closed("begin")
+    finally:
+        terminal.close()
+
+
+@pytest.mark.skipif(not Path("/bin/bash").exists(), reason="no bash")
+def test_the_suspend_key_in_the_line_gives_the_prompt_back_and_fg_goes_on(launcher):
+    program(launcher.cargo, "#!/bin/sh\necho cargo-runs\n")
+    launcher.answers(WAIT, 0.8, WAIT, *[0.5, WAIT] * 8, "go")
+    shell = Shell(launcher)
+    try:
+        shell.expect(b"prompt> ")
+        shell.type(f"TERM=xterm {shlex.join(launcher.command)} build; echo code=$?\n")
+        shell.expect(b"\rforge: waiting for memory")
+        shell.type("\x1a")
+        before = shell.expect(b"Stopped")
+        assert screen(before.partition(b"[1]")[0], 80)[0] == ""
+        shell.expect(b"prompt> ")
+        shell.type("fg; echo then=$?\n")
+        shell.expect(b"\rforge: waiting for memory")
+        shell.expect(b"\r\x1b[Kcargo-runs")
+        shell.expect(b"then=0")
+    finally:
+        shell.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_anything_is_shown_ends_the_launcher_too(launcher, number):
+    launcher.answers(WAIT, *[1.0, WAIT] * 20)
+    process = launcher.start("build")
+    launcher.daemon.wait_for("begin")
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(5) == -number
+    process.communicate()
+    assert launcher.seen == []
+
+
+def test_an_end_in_the_line_leaves_a_clean_terminal(launcher):
+    launcher.answers(WAIT, 0.8, WAIT, {"type": "end", "line": "b7 was cancelled", "exit": 130})
+    terminal = launcher.on_terminal("build")
+    try:
+        assert terminal.wait() == 130
+        assert screen(terminal.text, 80) == ["forge: b7 was cancelled", ""]
+    finally:
+        terminal.close()
