@@ -52,9 +52,9 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
         return int(word["exit"])
     final = _planned(word, env)
     if not builds:
-        return _become(cargo, word.get("argv", argv), final)  # the lease held nothing
+        return _become(cargo, word["argv"], final)  # the lease held nothing
     open_jobserver(word, final)
-    return supervise([cargo, *word.get("argv", argv)], final, connection, word, argv)
+    return supervise([cargo, *word["argv"]], final, connection, word, argv)
 
 
 def take_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -93,10 +93,10 @@ def _say_ignored(env: Mapping[str, str], given: Mapping[str, str]) -> None:
 
 def _planned(go: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
     """Say the daemon's notes, and return the environment that it wants cargo to have."""
-    for note in go.get("notes") or ():
+    for note in go.get("notes", ()):
         say(note)
-    final = {**env, **(go.get("env") or {})}
-    for name in go.get("unset") or ():
+    final = {**env, **go.get("env", {})}
+    for name in go.get("unset", ()):
         final.pop(name, None)
     return final
 
@@ -119,17 +119,27 @@ def _ask(connection: Connection, begin: dict[str, Any], env: Mapping[str, str]) 
     return _checked(await_word(connection, whole, env))
 
 
-def _checked(go: dict[str, Any]) -> dict[str, Any]:
+def _checked(word: dict[str, Any]) -> dict[str, Any]:
     """Return the daemon's `go` or `end` if it can be followed. Raises ProtocolMismatch."""
-    if go["type"] == "end" and type(go.get("exit")) is int and 0 <= go["exit"] <= 255:
-        return go
-    env = go.get("env") or {}
-    lists = [go.get(name) or [] for name in ("argv", "unset", "notes")]
-    if go["type"] == "go" and isinstance(env, dict) and all(isinstance(one, list) for one in lists):
-        words = [*env.values(), *(word for one in lists for word in one)]
-        if all(isinstance(word, str) for word in words):
-            return go
+    if word["type"] == "end" and type(word.get("exit")) is int and 0 <= word["exit"] <= 255:
+        return word
+    if word["type"] == "go" and _can_be_followed(word):
+        return word
     raise ProtocolMismatch("the daemon's answer is no `go` that can be followed")
+
+
+def _can_be_followed(go: dict[str, Any]) -> bool:
+    """Say whether all its fields are there, of their type, and can be handed to cargo."""
+    env, jobserver = go.get("env", {}), go.get("jobserver")
+    lists = [go.get("argv"), go.get("unset", []), go.get("notes", [])]
+    if not isinstance(env, dict) or not all(isinstance(one, list) for one in lists):
+        return False
+    if jobserver is not None and not isinstance(jobserver, dict):
+        return False
+    texts = [go.get("build"), go.get("target_dir") or "", (jobserver or {"path": ""}).get("path")]
+    words = [*env, *env.values(), *(word for one in lists for word in one), *texts]
+    is_clean = all(isinstance(word, str) and "\0" not in word for word in words)
+    return is_clean and all(name and "=" not in name for name in env)
 
 
 def _become(cargo: str, argv: list[str], env: Mapping[str, str]) -> int:

@@ -26,6 +26,8 @@ START_PATIENCE_S = 5.0
 """How long a client waits for a daemon that is being started, by itself or by another client."""
 
 POLL_S = 0.02
+LONGEST_S = 1e9
+"""No wait is longer: what the daemon says beyond that makes no sense."""
 
 
 class Connection:
@@ -113,7 +115,7 @@ class Connection:
             reply = self.receive(patience_s)
             if reply["type"] == "wait":
                 if on_wait:
-                    on_wait(str(reply.get("reason", "")), float(reply.get("since_s") or 0))
+                    on_wait(str(reply.get("reason", "")), _seconds(reply.get("since_s")))
                 continue
             if reply["type"] == "say":
                 if on_say:
@@ -130,6 +132,12 @@ class Connection:
     def close(self) -> None:
         """Give everything back."""
         self._socket.close()
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and 0 <= value < LONGEST_S:
+        return float(value)
+    return 0.0
 
 
 def connect(env: Mapping[str, str]) -> Connection:
