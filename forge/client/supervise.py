@@ -37,13 +37,15 @@ def supervise(
 ) -> int:
     """Run `command` to its end with the lease held; return its exit code or die by its signal."""
     child = _Child(command, env)
+    jobserver = go.get("jobserver") or {}
     adopt = {
         "build": go.get("build"),
         "cargo_pid": child.pid,
         "cwd": _cwd(),
         "argv": argv,
         "target_dir": go.get("target_dir"),
-        "jobserver": (go.get("jobserver") or {}).get("path"),
+        "jobserver": jobserver.get("path"),
+        "tokens": jobserver.get("tokens"),
     }
     lease = Lease(connection, adopt, env, end_cargo=child.end)
     lease.send({"type": "started", "pid": child.pid})

@@ -246,6 +246,23 @@ def test_the_next_daemon_adopts_a_build_and_may_end_it(launcher):
         process.communicate()
 
 
+def test_the_next_daemon_is_told_how_many_tokens_the_jobserver_was_made_with(launcher, tmp_path):
+    fifo = tmp_path / "b7.jobs"
+    os.mkfifo(fifo)
+    jobserver = {"path": str(fifo), "tokens": 3}
+    launcher.daemon.script["begin"] = lambda begin: [go(begin, jobserver=jobserver)]
+    process, _ = sleeping(launcher)
+    launcher.daemon.stop()
+    second = FakeForged(launcher.state).start()
+    try:
+        adopt = second.wait_for("adopt")
+        assert (adopt["jobserver"], adopt["tokens"]) == (str(fifo), 3)
+    finally:
+        process.terminate()
+        process.communicate()
+        second.stop()
+
+
 def test_a_daemon_that_refuses_a_build_is_left_alone_for_a_while(launcher):
     process, cargo = sleeping(launcher)
     launcher.daemon.stop()

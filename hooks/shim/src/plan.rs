@@ -16,6 +16,8 @@ pub struct Plan {
     pub notes: Vec<Vec<u8>>,
     pub target_dir: Option<Vec<u8>>,
     pub jobserver: Option<Vec<u8>>,
+    /// How many tokens the jobserver was made with, if the daemon says it.
+    pub tokens: Option<i64>,
 }
 
 impl Plan {
@@ -35,6 +37,10 @@ impl Plan {
             None | Some(Value::Null) => None,
             Some(given) => Some(passable(given.get("path")?.text()?)?),
         };
+        let tokens = value
+            .get("jobserver")
+            .and_then(|given| given.get("tokens"))
+            .and_then(Value::number);
         let target_dir = match value.get("target_dir") {
             None | Some(Value::Null) => None,
             Some(given) => Some(given.text()?.to_vec()),
@@ -50,6 +56,7 @@ impl Plan {
             notes: texts("notes")?,
             target_dir,
             jobserver,
+            tokens: tokens.map(|count| count as i64),
         })
     }
 

@@ -101,7 +101,8 @@ impl Build {
             .text("cwd", &begin::here())
             .words("argv", &self.args)
             .text_or_null("target_dir", self.plan.target_dir.as_deref())
-            .text_or_null("jobserver", self.plan.jobserver.as_deref());
+            .text_or_null("jobserver", self.plan.jobserver.as_deref())
+            .integer_or_null("tokens", self.plan.tokens);
         self.peer = Some(peer);
         self.answer_due = Some(Instant::now() + PATIENCE);
         self.send(message);
