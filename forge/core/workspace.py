@@ -7,10 +7,24 @@ because cargo would then silently run one checkout's code for the other (rust-la
 import hashlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 HASH_HEX_DIGITS = 12
 _NAME_CHARS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRunner:
+    """What is to run a target's programs: its words, the program first, as cargo would run it.
+
+    No words: cargo refuses what is written. `is_list` tells in which of TOML's two forms it is,
+    `by_option` that a `--config` sets it.
+    """
+
+    words: tuple[str, ...]
+    is_list: bool = True
+    by_option: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +33,8 @@ class CargoConfig:
 
     `target_dir` is build.target-dir as written and `target_dir_file` the file that has it;
     `target_dir_by_option` tells that a `--config` sets it. `jobs` is build.jobs; `rustc_wrapper` is
-    build.rustc-wrapper as cargo would run it.
+    build.rustc-wrapper as cargo would run it; `targets` is build.target. `runners` are those of
+    targets by their names; `hides_runner`: there may be one that is not among them.
     """
 
     target_dir: str | None = None
@@ -27,6 +42,9 @@ class CargoConfig:
     target_dir_by_option: bool = False
     jobs: int | None = None
     rustc_wrapper: str | None = None
+    targets: tuple[str, ...] = ()
+    runners: Mapping[str, TargetRunner] = field(default_factory=dict)
+    hides_runner: bool = False
 
 
 @dataclass(frozen=True, slots=True)

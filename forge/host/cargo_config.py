@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from forge.core.workspace import CargoConfig
+from forge.host.cargo_runners import Document, hides_runner, runners
 from forge.host.toml_files import TomlFiles, upwards
 
 
@@ -40,21 +41,26 @@ class CargoConfigFiles:
         found: dict[str, tuple[Any, str, bool]] = {}
         by_option = [(path, document, True) for path, document in self._options(options)]
         by_file = [(path, document, False) for path, document in self._found]
-        for path, document, option in [*reversed(by_option), *by_file]:
+        documents: list[Document] = [*reversed(by_option), *by_file]
+        for path, document, option in documents:
             build = document.get("build")
-            for key in ("target-dir", "jobs", "rustc-wrapper"):
+            for key in ("target-dir", "jobs", "rustc-wrapper", "target"):
                 if isinstance(build, dict) and key in build:
                     found.setdefault(key, (build[key], path, option))
         target_dir, file, option = found.get("target-dir", (None, None, False))
         is_set = isinstance(target_dir, str)
         jobs = found.get("jobs", (None,))[0]
         wrapper, wrapper_file, _ = found.get("rustc-wrapper", (None, "", False))
+        targets = found.get("target", (None,))[0]
         return CargoConfig(
             target_dir=target_dir if is_set else None,
             target_dir_file=file if is_set else None,
             target_dir_by_option=option and is_set,
             jobs=jobs if isinstance(jobs, int) and not isinstance(jobs, bool) else None,
             rustc_wrapper=_program(wrapper, wrapper_file) if isinstance(wrapper, str) else None,
+            targets=tuple(_strings(targets)),
+            runners=runners(documents, _program),
+            hides_runner=hides_runner(documents),
         )
 
     def _options(self, options: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -78,6 +84,11 @@ def _first_of(files: TomlFiles, place: str) -> tuple[str, dict[str, Any]]:
         if document:
             return path, document
     return "", {}
+
+
+def _strings(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [one for one in values if isinstance(one, str)]
 
 
 def _program(written: str, file: str) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from forge.core.workspace import TargetRunner
 from forge.host.workspaces import Workspaces
 
 PACKAGE = '[package]\nname = "p"\nversion = "0.1.0"\nedition = "2021"\n'
@@ -186,3 +187,77 @@ def test_names_that_are_not_utf8_are_found(tmp_path):
     os.mkdir(root)
     Path(os.fsdecode(root), "Cargo.toml").write_text(PACKAGE)
     assert root_of(os.fsdecode(root)) == os.fsdecode(root)
+
+
+HOST = "x86_64-unknown-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "option", "words", "is_list"),
+    [
+        ("runner = 'qemu  -L /x'", "", None, ("qemu", "-L", "/x"), False),
+        ("runner = ['qemu -L', '']", "", None, ("qemu -L", ""), True),
+        ("runner = './q x'", "", None, ("{0}/./q", "x"), False),
+        ("runner = ['bin/q']", "", None, ("{0}/bin/q",), True),
+        ("", "runner = ['bin/q']", None, ("{0}/home/bin/q",), True),
+        ("runner = ['a']", "runner = ['b', 'c']", None, ("a",), True),
+        ("runner = ['a']", "runner = 'b'", None, (), True),  # cargo refuses to merge them
+        ("runner = []", "", None, (), True),
+        ("runner = ''", "", None, (), False),
+        ("runner = 7", "", None, (), False),
+        ("runner = ['a', 7]", "", None, (), True),
+        ("runner = ['a']", "", f"target.{HOST}.runner=['./o']", ("{0}/./o",), True),
+        ("runner = 'a'", "", f"target.{HOST}.runner=['o']", (), True),
+        ("", "", f"target.{HOST}.rustflags=['o']", None, None),
+    ],
+)
+def test_the_runner_of_a_target_is_read_as_cargo_reads_it(
+    tmp_path, near, far, option, words, is_list
+):
+    write(
+        tmp_path,
+        {
+            "Cargo.toml": PACKAGE,
+            ".cargo/config.toml": f"[target.{HOST}]\n{near}\n",
+            "home/.cargo/config.toml": f"[target.{HOST}]\n{far}\n",
+        },
+    )
+    argv = ["--config", option, "test"] if option else ["test"]
+    config = Workspaces().find(str(tmp_path), argv, {"HOME": str(tmp_path / "home")}).config
+    found = config.runners.get(HOST)
+    if words is None:
+        assert found is None
+    else:
+        expected = tuple(word.format(tmp_path) for word in words)
+        assert found == TargetRunner(expected, is_list, option is not None)
+    assert not config.hides_runner
+
+
+@pytest.mark.parametrize(
+    ("text", "hides"),
+    [
+        ("[target.'cfg(unix)']\nrunner = 'qemu'\n", True),
+        ("[target.'cfg(unix)']\nrustflags = []\n", False),
+        ("include = ['more.toml']\n", True),
+        ("target = 7\n", False),
+        ("[target]\nx = 7\n", False),
+    ],
+)
+def test_a_runner_may_be_hidden_in_a_cfg_table_or_an_included_file(tmp_path, text, hides):
+    write(tmp_path, {"Cargo.toml": PACKAGE, ".cargo/config.toml": text})
+    finder = Workspaces()
+    assert finder.find(str(tmp_path), ["test"], {"HOME": "/no"}).config.hides_runner is hides
+    write(tmp_path, {".cargo/config.toml": "", "extra.toml": text})
+    argv = ["--config", "extra.toml", "test"]
+    assert finder.find(str(tmp_path), argv, {"HOME": "/no"}).config.hides_runner is hides
+
+
+def test_the_targets_of_a_build_are_one_or_many(tmp_path):
+    write(tmp_path, {"Cargo.toml": PACKAGE, ".cargo/config.toml": "[build]\ntarget = 'a'\n"})
+    finder = Workspaces()
+
+    def targets(*argv):
+        return finder.find(str(tmp_path), [*argv, "test"], {"HOME": "/no"}).config.targets
+
+    assert targets() == ("a",)
+    assert targets("--config", "build.target=['b', 'c']") == ("b", "c")
