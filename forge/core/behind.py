@@ -67,5 +67,5 @@ def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> 
         message.name,
         now_s,
         cores=cores,
-        key=key_of_test(message.name),
+        key=key_of_test(message.name, message.threads),
     )

@@ -216,7 +216,8 @@ class Gates:
         it is told, else half of all.
         """
         capacity = max(1, self.budget.capacity)
-        known = self.learned.estimate(self._root_of(message.build), key_of_test(message.name))
+        key = key_of_test(message.name, message.threads)
+        known = self.learned.estimate(self._root_of(message.build), key)
         if message.name == DOCTEST:
             return 1
         cores = round(known.cores) if known else message.threads or (capacity + 1) // 2

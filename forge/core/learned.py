@@ -27,9 +27,12 @@ def key_of_unit(unit: messages.Unit) -> str:
     return " ".join(("unit", unit.crate, kinds, *profile))
 
 
-def key_of_test(name: str) -> str:
-    """Name a test binary; `name` is its file name without the hash."""
-    return f"test {name}"
+def key_of_test(name: str, threads: int | None) -> str:
+    """Name a test binary; `name` is its file name without the hash.
+
+    One test of it at a time, as nextest runs them, keeps other cores busy than all at once.
+    """
+    return f"test {name}" if threads is None else f"test {name} threads={threads}"
 
 
 def key_of_work(verb: str | None, profile: str, *, is_cold: bool) -> str:
