@@ -1,8 +1,8 @@
 """What a launcher is told: cargo's command line, its environment, its jobserver.
 
-Only what leaves cargo's fingerprints alone is set (measured, cargo 1.95): build.rustc-wrapper and
-build.target-dir, as options or by their variables, and CARGO_BUILD_JOBS. Never RUSTFLAGS,
-CARGO_TARGET_*_LINKER or a profile's.
+Only what leaves cargo's fingerprints alone is set (measured, cargo 1.95): build.rustc-wrapper,
+build.target-dir and targets' runners, as options or by their variables, and CARGO_BUILD_JOBS. Never
+RUSTFLAGS, CARGO_TARGET_*_LINKER or a profile's.
 """
 
 import os
@@ -12,6 +12,7 @@ from forge.core import cargo_args
 from forge.core.builds import Build, Start
 from forge.core.cargo_args import UNREDIRECTED_BUILD_VERBS, CargoArgs, Kind
 from forge.core.jobs import cap_of, take_jobs
+from forge.core.runners import with_test_gate
 from forge.core.settings import Settings
 from forge.core.shim import Shim
 
@@ -38,7 +39,8 @@ def plan_start(build: Build, settings: Settings, shim: Shim | None) -> Start:
     argv = args.argv
     if shim and args.kind is Kind.BUILD and args.verb != "miri":
         argv, gates = _gated(build, args, settings, shim)
-        env |= gates
+        argv, runners = with_test_gate(build, cargo_args.parse(argv), shim)
+        env |= gates | runners
     return Start(argv, env, tuple(sorted(unset - env.keys())), tokens)
 
 

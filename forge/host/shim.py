@@ -29,7 +29,14 @@ def current_shim(cache_dir: Path, env: Mapping[str, str]) -> Shim:
         _point(link, built.root)
     except OSError as error:
         raise ShimUnavailable(f"{link} cannot be made: {error.strerror}") from None
-    return Shim(built.key, str(link / "gate" / "rustc-gate"), str(link / "linkers"))
+    gates = link / "gate"
+    return Shim(
+        key=built.key,
+        rustc_gate=str(gates / "rustc-gate"),
+        linker_dir=str(link / "linkers"),
+        test_gate=str(gates / "test-gate"),
+        host=built.host,
+    )
 
 
 def _point(link: Path, root: Path) -> None:

@@ -6,6 +6,7 @@ renamed into it under a lock, so ten builds that start at once compile once.
     forge-shim           the program
     bin/cargo            symlink: the directory that goes into PATH
     gate/rustc-gate      symlink: RUSTC_WRAPPER
+    gate/test-gate       symlink: the runner of tests
     gate/forge           symlink: launcher of `forge VERB`; in PATH it would hide `forge`
     .opta-forge-shim     marker, in each of the three: a shim never takes another for cargo
 
@@ -33,16 +34,21 @@ COMPILE_DEADLINE_S = 120.0
 PROBE_DEADLINE_S = 30.0
 LOCK_INTERVAL_S = 0.02
 MARKER = ".opta-forge-shim"
+LINKS = ("bin/cargo", "gate/forge", "gate/rustc-gate", "gate/test-gate")
 _FLAGS = ("-O", "-C", "strip=symbols", "-C", "panic=abort", "--edition", "2021")
 
 
 @dataclass(frozen=True, slots=True)
 class Shim:
-    """A shim that is ready to run; `built` tells that this call compiled it."""
+    """A shim that is ready to run; `built` tells that this call compiled it.
+
+    `host` is the target triple that the user's rustc compiles for unasked.
+    """
 
     path: Path
     key: str
     built: bool
+    host: str = ""
 
     @property
     def root(self) -> Path:
@@ -68,6 +74,11 @@ class Shim:
     def rustc_gate(self) -> Path:
         """What RUSTC_WRAPPER is to be."""
         return self.root / "gate" / "rustc-gate"
+
+    @property
+    def test_gate(self) -> Path:
+        """What runs test binaries."""
+        return self.root / "gate" / "test-gate"
 
 
 def source_dir() -> Path:
@@ -102,12 +113,13 @@ def build_shim(
         builds.mkdir(parents=True, exist_ok=True)
         version = _version(rustc, env, builds / "rustc.json")
         key = shim_key(source, version, target)
+        host = _host(version)
         if not _is_complete(builds / key):
             with _locked(builds / "build.lock", ends_at):
                 if not _is_complete(builds / key):  # another one may have built it meanwhile
                     _compile(rustc, env, source, target, builds / key, ends_at)
                     _prune(builds, keep=key)
-                    return Shim(builds / key / "forge-shim", key, built=True)
+                    return Shim(builds / key / "forge-shim", key, built=True, host=host)
         with contextlib.suppress(OSError):  # a cache that became read-only still serves
             os.utime(builds / key)  # in use: prune others first
     except OSError as error:
@@ -115,7 +127,7 @@ def build_shim(
             f"the native shim cannot be kept in {builds}: {error.strerror or error}",
             hint="make the directory writable, or set FORGE_CACHE_DIR",
         ) from None
-    return Shim(builds / key / "forge-shim", key, built=False)
+    return Shim(builds / key / "forge-shim", key, built=False, host=host)
 
 
 def find_rustc(env: Mapping[str, str]) -> str:
@@ -161,6 +173,11 @@ def _version(rustc: str, env: Mapping[str, str], cache: Path) -> str:
     version = _probe(rustc, env)
     _write_atomically(cache, json.dumps({"identity": identity, "version": version}))
     return version
+
+
+def _host(version: str) -> str:
+    lines = [line for line in version.splitlines() if line.startswith("host: ")]
+    return lines[0].removeprefix("host: ").strip() if lines else ""
 
 
 def _probe(rustc: str, env: Mapping[str, str]) -> str:
@@ -243,15 +260,15 @@ def _without_gates(env: Mapping[str, str]) -> dict[str, str]:
 
 def _lay_out(root: Path) -> None:
     (root / MARKER).touch()
-    for directory, name in (("bin", "cargo"), ("gate", "forge"), ("gate", "rustc-gate")):
-        (root / directory).mkdir(exist_ok=True)
-        (root / directory / MARKER).touch()
-        (root / directory / name).symlink_to("../forge-shim")
+    for place in LINKS:
+        link = root / place
+        link.parent.mkdir(exist_ok=True)
+        (link.parent / MARKER).touch()
+        link.symlink_to("../forge-shim")
 
 
 def _is_complete(place: Path) -> bool:
-    names = ("forge-shim", "bin/cargo", "gate/forge", "gate/rustc-gate")
-    return all(os.access(place / name, os.X_OK) for name in names)
+    return all(os.access(place / name, os.X_OK) for name in ("forge-shim", *LINKS))
 
 
 def _prune(builds: Path, *, keep: str) -> None:

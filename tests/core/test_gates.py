@@ -11,7 +11,10 @@ from forge.core.shim_life import RETRY_S
 from forge.core.workspace import CargoConfig, Workspace
 from tests.core.driver import Driver, settings
 
-SHIM = Shim("k1", "/cache/gates/gate/rustc-gate", "/cache/gates/linkers")
+SHIM = Shim(
+    "k1", "/cache/gates/gate/rustc-gate", "/cache/gates/linkers",
+    "/cache/gates/gate/test-gate", "x86_64-unknown-linux-gnu",
+)  # fmt: skip
 BY_OPTION = f'build.rustc-wrapper="{SHIM.rustc_gate}"'
 ENDED: dict[str, Any] = {"exit": 0, "wall_s": 2.0, "user_s": 1.0, "system_s": 0.5, "peak_kib": 4096}
 

@@ -218,7 +218,8 @@ def test_held_nothing_begins_until_it_is_resumed(driver):
 def test_held_units_wait_and_those_that_run_go_on():
     driver = driver_with(gates=True)
     driver.state.step(
-        events.ShimReady(Shim("k", "/g/rustc-gate", "/g/linkers")), Moment(driver.now_s, 0)
+        events.ShimReady(Shim("k", "/g/rustc-gate", "/g/linkers", "/g/test-gate", "h")),
+        Moment(driver.now_s, 0),
     )
     build = driver.run(1)
     driver.receive(20, messages.Unit(build=build, pid=1, crate="a", kinds=["lib"]))

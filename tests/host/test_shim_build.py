@@ -24,7 +24,7 @@ from forge.host.shim_build import (
 RUSTC = """#!/bin/sh
 echo "$@" >> {log}
 case "$1" in
-    -vV) echo "rustc {version}"; exit 0;;
+    -vV) echo "rustc {version}"; echo "host: some-host"; exit 0;;
 esac
 while [ "$1" != -o ]; do shift; done
 sleep {slow}
@@ -77,12 +77,13 @@ def test_it_is_built_once(toolchain):
     assert first.path == second.path
     assert len(toolchain.compiles) == 1
     assert toolchain.calls.count("-vV") == 1  # not asked again either
+    assert (first.host, second.host) == ("some-host", "some-host")
 
 
 def test_the_directories_are_laid_out_as_symlinks_with_markers(toolchain):
     shim = toolchain.build()
     assert shim.path == toolchain.cache / "shim" / shim.key / "forge-shim"
-    for name in (shim.cargo, shim.forge, shim.rustc_gate):
+    for name in (shim.cargo, shim.forge, shim.rustc_gate, shim.test_gate):
         assert name.is_symlink()
         assert name.resolve() == shim.path.resolve()
         assert (name.parent / MARKER).exists()

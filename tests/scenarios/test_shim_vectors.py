@@ -79,3 +79,13 @@ def test_begin_and_adopt_of_the_shim_are_what_the_daemon_reads():
         required = {"begin": {"pid", "cwd", "argv", "env"}, "adopt": {"pid", "build", "cargo_pid"}}
         assert required[name] <= written
         assert written <= set(messages.MESSAGES[name].__dataclass_fields__) | {"v"}
+
+
+@pytest.mark.parametrize("case", load("test_gate.json"), ids=lambda case: " ".join(case["argv"]))
+def test_what_the_test_gate_sends_is_what_the_daemon_reads(case):
+    if case["test"] is not None:
+        whole = {"type": "test", "v": 1, "build": "b7", "pid": 1, "binary": "/t/it", "name": "it"}
+        message = messages.read(wire.encode({**whole, **case["test"]}), first=True)
+        assert isinstance(message, messages.Test)
+        assert message.threads == case["test"].get("threads")
+        assert message.name == case["test"].get("name", "it")

@@ -32,7 +32,7 @@ pub fn run(args: &[OsString]) -> ! {
         (Some(unit), Some(socket), Some(build)) => {
             compile(program, rest, &unit, &socket, build.as_bytes())
         }
-        _ => missing(&command, &become_program(program, rest)),
+        _ => never_executed(&command, &become_program(program, rest)),
     }
 }
 
@@ -49,7 +49,7 @@ fn chained(args: &[OsString]) -> Vec<OsString> {
 }
 
 /// A program that does not start: say what cargo itself would have said.
-fn missing(command: &[OsString], error: &std::io::Error) -> ! {
+pub fn never_executed(command: &[OsString], error: &std::io::Error) -> ! {
     let words = command
         .iter()
         .map(|word| word.to_string_lossy())
@@ -69,7 +69,7 @@ fn compile(program: &OsString, args: &[OsString], unit: &Unit, socket: &Path, bu
     }
     let cannot = |error: std::io::Error| -> ! {
         let command = std::iter::once(program.clone()).chain(args.iter().cloned());
-        missing(&command.collect::<Vec<_>>(), &error)
+        never_executed(&command.collect::<Vec<_>>(), &error)
     };
     let Some(path) = paths::resolve(program) else {
         cannot(std::io::Error::from_raw_os_error(sys::ENOENT))

@@ -1,6 +1,6 @@
 //! Forge's small native program. Its name on the command line says what it is:
-//! `cargo` or `forge` start a build, `rustc-gate` stands before each rustc, and any other name is
-//! that of a linker, behind which the real linker is run.
+//! `cargo` or `forge` start a build, `rustc-gate` stands before each rustc, `test-gate` before each
+//! test binary, and any other name is that of a linker, behind which the real linker is run.
 //!
 //! It starts once per compiler process, so it starts without Rust's own run-time set-up: that
 //! would cost time and would ignore SIGPIPE, which cargo is to inherit as it was.
@@ -31,6 +31,7 @@ mod response;
 mod running;
 mod start;
 mod sys;
+mod test_gate;
 mod unit;
 mod waitline;
 
@@ -68,6 +69,7 @@ fn dispatch(mut words: Vec<OsString>) -> ! {
         b"cargo" => launcher::run("cargo", &words),
         b"forge" => launcher::run("forge", &words),
         b"rustc-gate" => gate::run(&words),
+        b"test-gate" => test_gate::run(&words),
         b"forge-shim" => {
             let _ = writeln!(std::io::stdout(), "forge-shim {VERSION}"); // `println!` would panic
             sys::exit(0)
