@@ -385,6 +385,8 @@ def test_a_stderr_that_nobody_reads_does_not_end_the_build(machine):
     [
         ("rustc-gate", [], 64),
         ("rustc-gate", ["/nonexistent/rustc"], 101),
+        ("test-gate", [], 64),
+        ("test-gate", ["0", "/nonexistent/test"], 101),
         ("ld.nowhere", [], 127),
         ("forge-shim", [], 0),
     ],
