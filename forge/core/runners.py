@@ -95,6 +95,8 @@ def _as_option(
     build: Build, argv: tuple[str, ...], triple: str, chain: tuple[str, ...]
 ) -> tuple[str, ...]:
     configured = build.config.runners.get(triple)
+    if not _is_text(chain):
+        return argv
     if configured is None or configured.is_list:
         value = f"[{', '.join(map(cargo_args.toml_string, chain))}]"
     elif _survives_splitting(chain):
@@ -103,6 +105,15 @@ def _as_option(
         return argv
     setting = f"target.{cargo_args.toml_string(triple)}.runner={value}"
     return cargo_args.configured(cargo_args.parse(argv), setting) or argv
+
+
+def _is_text(words: tuple[str, ...]) -> bool:
+    """Say whether words can be in an option: cargo takes only UTF-8 there."""
+    try:
+        "".join(words).encode()
+    except UnicodeEncodeError:  # bytes that are none came as lone surrogates
+        return False
+    return True
 
 
 def _survives_splitting(words: tuple[str, ...]) -> bool:

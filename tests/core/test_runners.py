@@ -68,6 +68,7 @@ def test_what_runs_tests_gets_the_gate_as_an_option(argv, is_gated):
         ({HOST: runner(BLANK)}, {}, [GATE, "1", BLANK]),
         ({HOST: runner(BLANK, is_list=False)}, {}, None),  # a string would be split at its blank
         ({HOST: runner(is_list=False)}, {}, None),  # cargo is to refuse it
+        ({HOST: runner("/w/\udcff")}, {}, None),  # not UTF-8: cargo takes no such option
         ({WASM: runner("wasmtime")}, {}, [GATE, "0"]),
         ({}, {HOST_VAR: "sudo  -E"}, [GATE, "2", "sudo", "-E"]),
         ({}, {HOST_VAR: "./r x"}, [GATE, "2", "/src/app/m/./r", "x"]),
