@@ -1,11 +1,14 @@
 """The test gate as a program: what it asks, what it starts, and what that finds around it."""
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.scenarios.conftest import wait_until
 from tests.scenarios.fake_forged import FakeForged, bare_env, built_shim, program
 
 pytestmark = pytest.mark.real_cargo  # for the rustc that compiles the shim
@@ -106,6 +109,47 @@ def test_a_variable_that_names_the_gate_is_not_inherited(machine, env, found):
     done = machine.run(**env)
     shown = dict(line.split("=", 1) for line in done.stdout.splitlines() if "RUNNER" in line)
     assert shown == found
+
+
+COUNTS = """
+import os, pathlib, signal, sys, time
+place = pathlib.Path(sys.argv[1])
+def note(*_):
+    with place.open("a") as file:
+        file.write("x")
+signal.signal(signal.SIGUSR1, note)
+place.touch()
+end = time.monotonic() + 30
+while not place.read_text() and time.monotonic() < end:
+    time.sleep(0.01)
+time.sleep(0.5)  # for one too many
+"""
+
+
+@pytest.mark.parametrize(
+    ("leads", "send"),
+    [
+        (True, "to its group, as nextest does"),
+        (True, "by another process"),
+        (False, "by its parent"),
+        (False, "by another process"),
+    ],
+)
+def test_a_signal_reaches_a_test_once(machine, tmp_path, leads, send):
+    place = tmp_path / "signals"
+    gate = subprocess.Popen(
+        [built_shim().test_gate, "0", sys.executable, "-c", COUNTS, str(place)],
+        env=machine.env, process_group=0 if leads else None,
+    )  # fmt: skip
+    wait_until(place.exists)
+    if send == "by another process":
+        subprocess.run(["sh", "-c", f"kill -USR1 {gate.pid}"], check=True)
+    elif leads:
+        os.killpg(gate.pid, signal.SIGUSR1)
+    else:
+        os.kill(gate.pid, signal.SIGUSR1)
+    assert gate.wait(timeout=60) == 0
+    assert place.read_text() == "x"
 
 
 def test_a_test_that_is_told_to_end_ends(machine):

@@ -131,7 +131,7 @@ impl Child {
 
     /// Give the child what it did not get itself: the kernel signals whole process groups.
     fn pass_on(&self, signals: &Signals, arrival: sys::Arrival) {
-        let missed = self.own_group || !arrival.by_kernel;
+        let missed = self.own_group || !arrival.to_group;
         if arrival.signal == sys::SIGCHLD {
             return;
         }

@@ -106,6 +106,7 @@ impl Call<'_> {
         let Ok(signals) = Signals::catch() else {
             self.become_it(env)
         };
+        signals.parent_signals_group(); // nextest makes us lead one; cargo does not
         let child = match Child::start(&signals, &program, &self.command[1..], env, false) {
             Ok(child) => child,
             Err(error) => never_executed(self.command, &error),

@@ -126,7 +126,8 @@ pub struct SigInfo {
     pub _signo: c_int,
     pub _errno: c_int,
     pub code: c_int,
-    #[allow(dead_code)] // Linux has padding here
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+    pub _padding: c_int,
     pub pid: c_int,
 }
 
@@ -151,6 +152,7 @@ extern "C" {
     pub fn sigprocmask(how: c_int, set: *const u64, old: *mut u64) -> c_int;
     pub fn kill(pid: c_int, sig: c_int) -> c_int;
     pub fn getpid() -> c_int;
+    pub fn getpgrp() -> c_int;
     pub fn getppid() -> c_int;
     pub fn geteuid() -> u32;
     pub fn setsid() -> c_int;

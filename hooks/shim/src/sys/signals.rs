@@ -30,12 +30,14 @@ pub(super) fn ignore_sigpipe_again() {
 
 static PIPE_WRITER: AtomicI32 = AtomicI32::new(-1);
 static CHILD_EXISTS: AtomicBool = AtomicBool::new(false);
+static GROUP_SENDER: AtomicI32 = AtomicI32::new(NOBODY);
+const NOBODY: c_int = -1;
 
-/// A signal that arrived; `by_kernel` means that the whole process group got it.
+/// A signal that arrived; `to_group` means that the whole process group got it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub signal: c_int,
-    pub by_kernel: bool,
+    pub to_group: bool,
 }
 
 /// Signals that are passed on to the child, as far as they were not ignored at our start.
@@ -88,6 +90,13 @@ impl Signals {
         CHILD_EXISTS.store(exists, Ordering::Relaxed);
     }
 
+    /// If we lead a group, whoever made us its leader signals the group, as the kernel does.
+    pub fn parent_signals_group(&self) {
+        // SAFETY: plain system calls.
+        let (leads, parent) = unsafe { (getpgrp() == getpid(), getppid()) };
+        GROUP_SENDER.store(if leads { parent } else { NOBODY }, Ordering::Relaxed);
+    }
+
     pub fn arrived(&self) -> Vec<Arrival> {
         let mut found = Vec::new();
         let mut buffer = [0u8; 64];
@@ -95,7 +104,7 @@ impl Signals {
             for pair in buffer[..count].chunks_exact(2) {
                 found.push(Arrival {
                     signal: c_int::from(pair[0]),
-                    by_kernel: pair[1] == 1,
+                    to_group: pair[1] == 1,
                 });
             }
             if count < buffer.len() {
@@ -140,8 +149,10 @@ extern "C" fn on_signal(sig: c_int, info: *const SigInfo, _context: *mut c_void)
     unsafe {
         let errno = errno_place();
         let saved = *errno;
-        let by_kernel = came_from_kernel(&*info) && CHILD_EXISTS.load(Ordering::Relaxed);
-        let pair = [sig as u8, u8::from(by_kernel)];
+        let sender = (*info).pid; // of a signal that a process has sent
+        let to_group = came_from_kernel(&*info) || sender == GROUP_SENDER.load(Ordering::Relaxed);
+        let reached_child = to_group && CHILD_EXISTS.load(Ordering::Relaxed);
+        let pair = [sig as u8, u8::from(reached_child)];
         write(PIPE_WRITER.load(Ordering::Relaxed), pair.as_ptr().cast(), 2);
         *errno = saved;
     }
