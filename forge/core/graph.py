@@ -95,17 +95,16 @@ class UnitGraph:
 
     def _dependents_first(self, dependents: dict[str, list[str]]) -> Iterator[str]:
         """Yield all ids, each after those that depend on it, unless they depend on one another."""
-        done: set[str] = set()
+        seen: set[str] = set()
         for root in self.nodes:
-            stack = [(root, iter(dependents[root]))]
-            entered = {root}
-            while stack and root not in done:
+            stack = [] if root in seen else [(root, iter(dependents[root]))]
+            seen.add(root)
+            while stack:
                 name, left = stack[-1]
-                following = next((one for one in left if one not in done | entered), None)
-                if following is not None:
-                    entered.add(following)
+                following = next((one for one in left if one not in seen), None)
+                if following is None:
+                    stack.pop()
+                    yield name
+                else:
+                    seen.add(following)
                     stack.append((following, iter(dependents[following])))
-                    continue
-                stack.pop()
-                done.add(name)
-                yield name
