@@ -1,5 +1,6 @@
 """What stands behind a gate: a unit, a link or a test, waiting or running."""
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,7 +60,7 @@ def asking_link(conn: int, message: messages.Link, now_s: float) -> Behind:
 
 
 def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> Behind:
-    """Return a test binary that asks for `cores`."""
+    """Return a test binary that asks for `cores`. Its file has the id of the unit that made it."""
     return Behind(
         conn,
         message.build,
@@ -68,4 +69,5 @@ def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> 
         now_s,
         cores=cores,
         key=key_of_test(message.name, message.threads),
+        externs=(os.path.basename(message.binary),),
     )

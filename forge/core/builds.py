@@ -54,8 +54,9 @@ class Build:
     """One build. `conn` None: the connection ended and the processes are watched instead.
 
     `lock` is the lock file that its cargo will take, `work_key` the name under which its cost is
-    learned, `spent_s` how long it was in each phase. `lender` is the build inside whose test binary
-    this one runs: its units use that test's cores. `patience_s`: how long it may wait in line.
+    learned, `is_cold` whether its target dir was new or empty, `spent_s` how long it was in each
+    phase. `lender` is the build inside whose test binary this one runs: its units use that test's
+    cores. `patience_s`: how long it may wait in line.
     """
 
     id: str
@@ -86,6 +87,7 @@ class Build:
     priority: Priority = Priority.BATCH
     lock: str | None = None
     work_key: str = ""
+    is_cold: bool = False
     lender: str | None = None
     patience_s: float | None = None
     is_redirected: bool = False

@@ -36,7 +36,8 @@ class Tally:
 
     def count(self, what: What, message: messages.UnitEnded) -> None:
         """Add what one of them has cost."""
-        self.cpu_s += message.user_s + message.system_s
+        if what is not What.LINK:  # its rustc waits for it: what it used is in what that used
+            self.cpu_s += message.user_s + message.system_s
         match what:
             case What.UNIT:
                 self.units += 1
@@ -70,7 +71,7 @@ class Recorder:
         """Take note of how long something waited, and behind whom."""
         waited_s = now_s - one.asked_s
         self.tally.waited_s += waited_s
-        for build in one.ahead:
+        for build in one.ahead if waited_s > 0.0 else ():
             self.waited_behind[build] = self.waited_behind.get(build, 0.0) + waited_s
 
     def ended(self, one: Behind, message: messages.UnitEnded, now_s: float) -> None:
@@ -79,6 +80,7 @@ class Recorder:
         if len(self.parts) >= MAX_PARTS:
             return
         started_s = now_s if one.started_s is None else one.started_s
+        started_s = min(started_s, now_s - message.wall_s)  # earlier, if an earlier daemon let it
         script = self._build_scripts.get(one.package or "") if one.uses_build_script else None
         node = Node(
             id=one.unit_id or f"#{len(self.parts)}",
@@ -99,15 +101,23 @@ class Recorder:
         if one.is_build_script and one.package:
             self._build_scripts[one.package] = node.id
 
-    def observations(self, root: str | None) -> Iterator[Observation]:
-        """Yield what is to be learned from the build."""
-        ranks = self._graph.ranks()
+    def observations(self, root: str | None, *, is_whole: bool = True) -> Iterator[Observation]:
+        """Yield what is to be learned from the build.
+
+        Of one that is not whole, since it failed or was cancelled, units were not seen that would
+        have depended on others: it teaches what they cost, and nothing of chains.
+        """
+        ranks: dict[str, float] = {}  # of units with one key, two versions of a crate, the longest
+        if is_whole and len(self.parts) < MAX_PARTS:
+            for name, rank_s in self._graph.ranks().items():
+                key = self._graph.nodes[name].key
+                ranks[key] = max(rank_s, ranks.get(key, 0.0))
         for what, node in zip(self._kinds, self.parts, strict=True):
             if node.key:
-                rank_s = ranks.get(node.id) if what is What.UNIT else None
                 yield Observation(
-                    root or "", node.key, node.run_s, node.cpu_s, node.peak_kib, rank_s
-                )
+                    root or "", node.key, node.run_s, node.cpu_s, node.peak_kib,
+                    ranks.get(node.key) if what is What.UNIT else None,
+                )  # fmt: skip
 
     def details(self) -> dict[str, Any]:
         """Tell where the time went: who was waited for, the slowest units, the critical path."""

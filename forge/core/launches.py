@@ -161,6 +161,7 @@ class Launches:
         )
         self._state.target_dirs[event.path] = target_dir
         build.target_dir = event.path
+        build.is_cold = known is None or known.size_bytes == 0
         return [RecordTargetDir(target_dir), *self._go(build, now, why="default")]
 
     def target_dir_failed(self, event: events.TargetDirFailed, now: Moment) -> list[Action]:
@@ -217,7 +218,8 @@ class Launches:
         assert build.conn is not None and start, "a build that starts has a launcher and a plan"
         build.enters(BuildPhase.GRANTED, now.steady_s)
         cap = None if start.tokens is None else start.tokens + 1
-        known = self._state.gates.learned.estimate(build.root, self._work_key(build))
+        build.work_key = key_of_work(build.args.verb, build.args.profile, is_cold=build.is_cold)
+        known = self._state.gates.learned.estimate_here(build.root, build.work_key)
         opened = self._state.gates.begin(build, cap, known.cpu_s if known else None, now)
         fields = {
             "build": build.id,
@@ -247,13 +249,6 @@ class Launches:
                 },
             ),
         ]
-
-    def _work_key(self, build: Build) -> str:
-        """Return the name under which a build's cost is learned; a new target dir makes it cold."""
-        known = self._state.target_dirs.get(build.target_dir or "")
-        is_cold = known is not None and not known.size_bytes
-        build.work_key = key_of_work(build.args.verb, build.args.profile, is_cold=is_cold)
-        return build.work_key
 
     def wake(self, now: Moment) -> list[Action]:
         """Place the builds that waited for the disk, which has changed."""

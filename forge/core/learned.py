@@ -1,13 +1,14 @@
 """What units, links, tests and builds have cost before, and what the next one will therefore cost.
 
 What is known is kept by workspace root and a key without hashes, so that it survives a change of
-the sources, of features and of the toolchain. A crate that was never built in this workspace is
-taken to cost what it cost in another one. Of each the last `KEPT` runs count: an estimate falls as
-well as rises.
+the sources, of features and of the toolchain. A crate or a test that was never seen in this
+workspace is taken to cost what it cost in another one; a whole build is not, since its key says
+nothing of what is built. Of each the last `KEPT` runs count: an estimate falls as well as rises.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from forge.core import messages
@@ -20,11 +21,14 @@ RANK_FALLS_TO = 0.9
 
 
 def key_of_unit(unit: messages.Unit) -> str:
-    """Name what a rustc compiles, the same in each build: crate, kinds, profile and target."""
+    """Name what a rustc compiles, the same in each build: crate, kinds, profile, target, package.
+
+    The package tells build scripts apart, which all have one name, and so have many test targets.
+    """
     links = "link" if not unit.emit or "link" in unit.emit else "check"
     kinds = "+".join(unit.kinds)
     profile = (unit.opt, unit.debug, unit.lto or "", unit.target or "", links)
-    return " ".join(("unit", unit.crate, kinds, *profile))
+    return " ".join(("unit", unit.crate, kinds, *profile, unit.package or ""))
 
 
 def key_of_test(name: str, threads: int | None) -> str:
@@ -64,23 +68,23 @@ class Estimate:
     seen: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """The last runs of one key in one workspace: (run_s, cpu_s, peak_kib), oldest first."""
 
     root: str
     key: str
-    runs: list[tuple[float, float, int]] = field(default_factory=list)
+    runs: tuple[tuple[float, float, int], ...] = ()
     rank_s: float | None = None
     at: float = 0.0
 
-    def observe(self, one: Observation, at: float) -> None:
-        """Take a run in."""
+    def after(self, one: Observation, at: float) -> "Entry":
+        """Return what is known after one more run."""
         run = (max(one.run_s, MIN_RUN_S), max(one.cpu_s, 0.0), max(one.peak_kib, 0))
-        self.runs = [*self.runs, run][-KEPT:]
-        self.at = at
+        rank_s = self.rank_s
         if one.rank_s is not None:
-            self.rank_s = max(one.rank_s, RANK_FALLS_TO * (self.rank_s or 0.0))
+            rank_s = max(one.rank_s, RANK_FALLS_TO * (rank_s or 0.0))
+        return Entry(self.root, self.key, (*self.runs, run)[-KEPT:], rank_s, at)
 
     def estimate(self) -> Estimate:
         """Say what the next run will cost: medians, and the largest of the peaks."""
@@ -95,37 +99,41 @@ class Entry:
 
 
 class Learned:
-    """All that was learned, at most `MAX_ENTRIES`; what was not seen for longest is forgotten.
+    """All that was learned, at most `limit` entries; what was not seen for longest is forgotten.
 
     Invariant: entries are in the order in which they were last seen, and `_roots` names for each
     key the workspaces where it is known, in that order as well.
     """
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries: dict[tuple[str, str], Entry] = {}
+    def __init__(self, entries: Iterable[Entry] = (), *, limit: int = MAX_ENTRIES) -> None:
+        self._limit = limit
+        self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._roots: dict[str, dict[str, None]] = {}
         for entry in sorted(entries, key=lambda one: one.at):
             if entry.runs:
                 self._put(entry)
+        self._forget_oldest()
 
     def estimate(self, root: str | None, key: str) -> Estimate | None:
-        """Say what a run will cost; None when nothing like it was ever seen."""
+        """Say what a unit or a test will cost; None when nothing like it was ever seen."""
         entry = self._entries.get((root or "", key))
         if entry is None and key in self._roots:
             entry = self._entries[next(reversed(self._roots[key])), key]
         return entry.estimate() if entry else None
 
+    def estimate_here(self, root: str | None, key: str) -> Estimate | None:
+        """Say what a build will cost; None when there was none like it in this workspace."""
+        entry = self._entries.get((root or "", key))
+        return entry.estimate() if entry else None
+
     def observe(self, one: Observation, at: float) -> Entry:
         """Take a run in; return the entry that is to be kept. `at` is wall time."""
-        entry = self._entries.get((one.root, one.key))
-        if entry is None:
-            entry = Entry(one.root, one.key)
-        else:
-            self._drop(entry)
-        entry.observe(one, at)
+        known = self._entries.get((one.root, one.key))
+        if known is not None:
+            self._drop(known)
+        entry = (known or Entry(one.root, one.key)).after(one, at)
         self._put(entry)
-        while len(self._entries) > MAX_ENTRIES:
-            self._drop(next(iter(self)))
+        self._forget_oldest()
         return entry
 
     def forget(self, root: str | None = None) -> int:
@@ -150,6 +158,10 @@ class Learned:
     def _put(self, entry: Entry) -> None:
         self._entries[entry.root, entry.key] = entry
         self._roots.setdefault(entry.key, {})[entry.root] = None
+
+    def _forget_oldest(self) -> None:
+        while len(self._entries) > self._limit:
+            self._drop(next(iter(self)))
 
     def _drop(self, entry: Entry) -> None:
         del self._entries[entry.root, entry.key]

@@ -177,11 +177,12 @@ class Leases:
         if recorder is None or build.args.kind is not Kind.BUILD:
             return []
         record = build_record(build, recorder, now.steady_s)
-        seen = list(recorder.observations(build.root))
-        if build.exit == 0 and build.work_key:
-            tally, root = recorder.tally, build.root or ""
+        is_whole = build.exit == 0 and not build.is_cancelled
+        seen = list(recorder.observations(build.root, is_whole=is_whole))
+        if is_whole and build.work_key:
+            tally, run_s = recorder.tally, record["wall_s"] - record["wait_s"]
             seen.append(
-                Observation(root, build.work_key, record["wall_s"], tally.cpu_s, tally.peak_kib)
+                Observation(build.root or "", build.work_key, run_s, tally.cpu_s, tally.peak_kib)
             )
         learned = {one.key: self._state.gates.learned.observe(one, now.wall_s) for one in seen}
         return [

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from forge.core.learned import Entry
+from forge.core.learned import MAX_ENTRIES, Entry
 from forge.host.database import Database, escaped, unescaped
 
 KEPT_BUILDS = 10_000
@@ -65,14 +65,17 @@ class Memories:
         return {**json.loads(record), **(json.loads(details) if details else {})}
 
     def learned(self, now_s: float) -> list[Entry]:
-        """Return all learned costs that are not too old at `now_s` (wall time)."""
-        since_s = now_s - KEPT_LEARNED_S
-        self._db.write(("DELETE FROM learned WHERE at < ?", (since_s,)))
+        """Return all learned costs that are not too old at `now_s` (wall time), nor too many."""
+        newest = "SELECT at FROM learned ORDER BY at DESC LIMIT 1 OFFSET ?"
+        self._db.write(
+            ("DELETE FROM learned WHERE at < ?", (now_s - KEPT_LEARNED_S,)),
+            (f"DELETE FROM learned WHERE at < ({newest})", (MAX_ENTRIES - 1,)),  # noqa: S608  # ours
+        )
         return [
             Entry(
                 unescaped(root),
                 unescaped(key),
-                [(float(run_s), float(cpu_s), int(kib)) for run_s, cpu_s, kib in json.loads(runs)],
+                tuple((float(run), float(cpu), int(kib)) for run, cpu, kib in json.loads(runs)),
                 rank_s,
                 at,
             )

@@ -106,9 +106,9 @@ def test_of_many_builds_the_oldest_lose_first_their_details_and_then_all(tmp_pat
 
 
 def test_what_was_learned_comes_back_until_it_is_old_or_reset(tmp_path):
-    fresh = Entry(ODD_ROOT, "unit serde lib", [(1.0, 0.9, 512)], 4.5, at=2 * KEPT_LEARNED_S)
-    other = Entry("/src/other", "unit serde lib", [(2.0, 1.9, 256)], None, at=2 * KEPT_LEARNED_S)
-    stale = Entry("/src/app", "unit syn lib", [(1.0, 0.9, 512)], None, at=1.0)
+    fresh = Entry(ODD_ROOT, "unit serde lib", ((1.0, 0.9, 512),), 4.5, at=2 * KEPT_LEARNED_S)
+    other = Entry("/src/other", "unit serde lib", ((2.0, 1.9, 256),), None, at=2 * KEPT_LEARNED_S)
+    stale = Entry("/src/app", "unit syn lib", ((1.0, 0.9, 512),), None, at=1.0)
     with opened(tmp_path / "db") as database:
         memories = Memories(database)
         memories.record(1, {"id": "b1", "root": None}, {}, (fresh, other, stale))
@@ -120,6 +120,16 @@ def test_what_was_learned_comes_back_until_it_is_old_or_reset(tmp_path):
         assert [one.root for one in memories.learned(now_s=2 * KEPT_LEARNED_S)] == [ODD_ROOT]
         memories.forget_learned()
         assert memories.learned(now_s=2 * KEPT_LEARNED_S) == []
+
+
+def test_of_too_many_learned_costs_the_newest_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(memories_door, "MAX_ENTRIES", 2)
+    entries = [Entry("/a", f"unit {at}", ((1.0, 1.0, 1),), None, at) for at in (3.0, 1.0, 2.0)]
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        memories.record(1, {"id": "b1"}, {}, entries)
+        assert {one.at for one in memories.learned(now_s=4.0)} == {2.0, 3.0}
+        assert {one.at for one in memories.learned(now_s=4.0)} == {2.0, 3.0}
 
 
 @pytest.mark.parametrize("fault", ["INSERT INTO nowhere VALUES (1)", "not SQL at all"])
