@@ -71,9 +71,13 @@ async def _run(env: Mapping[str, str], *, foreground: bool) -> int:
             hint="set FORGE_STATE_DIR to a short one",
         )
     log = DecisionLog(os.path.join(state_dir, paths.LOG_NAME), echo=foreground)
+    loop = asyncio.get_running_loop()
+    then = "it is an index: builds go on"
     database = Database(
         os.path.join(state_dir, paths.STORE_NAME),
-        lambda why: log.write("store.failed", {"why": why, "then": "it is an index: builds go on"}),
+        lambda why: loop.call_soon_threadsafe(
+            log.write, "store.failed", {"why": why, "then": then}
+        ),
     )
     try:
         await _serve(env, socket_path, log, database)

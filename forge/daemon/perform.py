@@ -1,7 +1,7 @@
 """Performs the core's actions through the doors. Decides nothing.
 
 What may block goes to worker threads: one thread for the disk, since it changes one step at a time,
-one for walking target dirs, and a few for all that a build waits for.
+one for walking target dirs, one for the database, and a few for all that a build waits for.
 """
 
 import os
@@ -12,10 +12,10 @@ from typing import Any
 
 from forge.core import actions, events
 from forge.core.disk import Disk, DiskKind
-from forge.core.replies import error
 from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
+from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
 from forge.daemon.token_doors import TokenDoors
@@ -42,6 +42,7 @@ class Performer:
         self._ports = ports
         self._post = post
         tokens = TokenDoors(ports, post_next)
+        self._memory = MemoryDoors(ports)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
@@ -59,11 +60,11 @@ class Performer:
             actions.MakeTargetDir: self._in(self._build_threads, self._make_target_dir),
             actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
             actions.MeasureTargetDir: self._walk_once,
-            actions.RecordTargetDir: self._record,
-            actions.RecordBuild: self._record_build,
-            actions.TellHistory: self._tell_history,
-            actions.TellBuild: self._tell_build,
-            actions.KeepNextBuild: lambda a: ports.store.keep_next_build(a.number),
+            actions.RecordTargetDir: self._memory.record_target_dir,
+            actions.RecordBuild: self._memory.record_build,
+            actions.TellHistory: self._memory.tell_history,
+            actions.TellBuild: self._memory.tell_build,
+            actions.KeepNextBuild: self._memory.keep_next_build,
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: tokens.make,
             actions.AdoptJobserver: tokens.adopt,
@@ -85,7 +86,10 @@ class Performer:
         self._does[type(action)](action)
 
     def close(self) -> None:
-        """Let the threads end; what they are at in the doors is finished or has deadlines."""
+        """Let the threads end; what they are at in the doors is finished or has deadlines.
+
+        Only what is to be written down is waited for.
+        """
         for threads in (
             self._disk_thread,
             self._shim_thread,
@@ -93,6 +97,7 @@ class Performer:
             self._build_threads,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._memory.close()
 
     def _in(
         self, threads: ThreadPoolExecutor, do: Callable[[Any], events.Event]
@@ -170,7 +175,7 @@ class Performer:
         return events.TargetDirReady(action.conn, action.path, usage)
 
     def _find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
-        known = self._ports.store.target_dirs()
+        known = self._memory.target_dirs()
         try:
             there = list_target_dirs(action.disk)
         except OSError:
@@ -181,7 +186,7 @@ class Performer:
         ]
         for path in known.keys() - {path for path, _ in there}:
             if path.startswith(action.disk.mount_point + "/"):
-                self._ports.store.forget(path)
+                self._memory.forget_target_dir(path)
         return events.TargetDirsFound(tuple(found))
 
     def _walk_once(self, action: actions.MeasureTargetDir) -> None:
@@ -194,28 +199,9 @@ class Performer:
         self._walking.discard(action.path)  # what changes from now on wants another walk
         size = measure_tree(action.path)
         if size is None:
-            self._ports.store.forget(action.path)
+            self._memory.forget_target_dir(action.path)
             return events.TargetDirMeasured(action.path, None)
         return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
-
-    def _record(self, action: actions.RecordTargetDir) -> None:
-        self._ports.store.record(action.target_dir)
-
-    def _record_build(self, action: actions.RecordBuild) -> None:
-        self._ports.memories.record(action.number, action.record, action.details, action.learned)
-
-    def _tell_history(self, action: actions.TellHistory) -> None:
-        builds = self._ports.memories.builds(action.limit, action.root)
-        self._ports.server.send(action.conn, {"type": "history", "builds": builds})
-
-    def _tell_build(self, action: actions.TellBuild) -> None:
-        build = self._ports.memories.build(action.number)
-        if build is None:
-            reason = f"there is nothing known of {action.build}"
-            answer = error(action.conn, "no-such-build", reason, "`forge history` lists builds")
-            self._ports.server.send(action.conn, answer.message)
-        else:
-            self._ports.server.send(action.conn, {"type": "explained", "build": build})
 
     def _ensure_disk(self, action: actions.EnsureDisk) -> events.Event:
         return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
