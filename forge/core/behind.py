@@ -1,8 +1,10 @@
-"""What stands behind a gate: a unit, a link or a test, waiting or running."""
+"""What stands behind a gate: a unit, a link or a test, waiting or running; and all of them."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 from forge.core import messages
 from forge.core.learned import key_of_test, key_of_unit
@@ -23,6 +25,7 @@ class Behind:
     `started_s` None: it waits. `lender`: it uses cores of a test of that build, and asks the budget
     for none. `ahead` are the builds that had the cores when it began to wait. `key` is the name
     under which its cost is learned; `unit_id`, `externs`, `package` tell what depends on what.
+    `told_s` is when its gate heard from us last.
     """
 
     conn: int
@@ -40,6 +43,99 @@ class Behind:
     package: str | None = None
     is_build_script: bool = False
     uses_build_script: bool = False
+    told_s: float = 0.0
+
+    @property
+    def runs(self) -> bool:
+        """Say whether it was let in."""
+        return self.started_s is not None
+
+
+@dataclass(slots=True)
+class OfBuild:
+    """What of one build is behind gates, by connection, and how much of it runs or waits.
+
+    `at_work` counts what runs and has cores.
+    """
+
+    all: dict[int, Behind] = field(default_factory=dict)
+    units_running: int = 0
+    units_waiting: int = 0
+    at_work: int = 0
+
+    def count(self, one: Behind, by: int) -> None:
+        """Count one, or (`by` -1) count it no more."""
+        if one.what is What.UNIT and one.runs:
+            self.units_running += by
+        elif one.what is What.UNIT:
+            self.units_waiting += by
+        if one.runs and one.cores:
+            self.at_work += by
+
+
+@dataclass(slots=True)
+class Crowd:
+    """All that is behind gates, by connection and by build, counted as it comes and goes.
+
+    Nothing here is found by a walk through the others: a hundred builds have thousands waiting.
+    Invariant: both hold the same, no build without anything is kept, `at_work` names the builds
+    that have cores, those first that have had some for longest.
+    """
+
+    by_conn: dict[int, Behind] = field(default_factory=dict)
+    by_build: dict[str, OfBuild] = field(default_factory=dict)
+    at_work: dict[str, None] = field(default_factory=dict)
+
+    def add(self, one: Behind) -> None:
+        """Take one in that waits, or that runs already."""
+        self.by_conn[one.conn] = one
+        build = self.by_build.setdefault(one.build, OfBuild())
+        build.all[one.conn] = one
+        self._count(build, one, 1)
+
+    def start(self, one: Behind, now_s: float) -> None:
+        """Take note that one runs from now on."""
+        build = self.by_build[one.build]
+        self._count(build, one, -1)
+        one.started_s = now_s
+        self._count(build, one, 1)
+
+    def drop(self, one: Behind) -> None:
+        """Let go of one."""
+        del self.by_conn[one.conn]
+        build = self.by_build[one.build]
+        del build.all[one.conn]
+        self._count(build, one, -1)
+        if not build.all:
+            del self.by_build[one.build]
+
+    def beside(self, build: str, most: int) -> tuple[str, ...]:
+        """Return other builds that have cores now, at `most` so many."""
+        return tuple(islice((one for one in self.at_work if one != build), most))
+
+    def of(self, build: str) -> Iterable[Behind]:
+        """Return all that is behind gates of one build."""
+        return self.by_build[build].all.values() if build in self.by_build else ()
+
+    def check(self) -> None:
+        """Assert the invariant."""
+        for conn, one in self.by_conn.items():
+            assert self.by_build[one.build].all[conn] is one, f"{conn} is misfiled"
+        assert len(self.by_conn) == sum(len(build.all) for build in self.by_build.values())
+        for name, build in self.by_build.items():
+            again = OfBuild(build.all)
+            for one in build.all.values():
+                again.count(one, 1)
+            assert again == build and build.all, f"{name} is miscounted: {build}"
+        at_work = {name for name, build in self.by_build.items() if build.at_work}
+        assert at_work == self.at_work.keys(), "it is not known who has cores"
+
+    def _count(self, build: OfBuild, one: Behind, by: int) -> None:
+        build.count(one, by)
+        if build.at_work:
+            self.at_work[one.build] = None
+        else:
+            self.at_work.pop(one.build, None)
 
 
 def asking_unit(conn: int, message: messages.Unit, now_s: float) -> Behind:

@@ -148,7 +148,7 @@ class Budget:
             build.running_cores -= one.cores
             self._charge(one, max(0.0, now_s - one.started_s) - one.expected_s)
         else:
-            del build.waiting[ticket]
+            build.remove(one)
             if one is self._clearing:
                 self._clearing = None
         self._place(build)
@@ -203,7 +203,7 @@ class Budget:
             running_cores=self.running_cores,
             capacity=self.capacity,
             ahead=() if why is Why.OWN_CAP else builds_ahead(one.build, self._groups),
-            ahead_of_own=sum(other.key < one.key for other in build.waiting.values()),
+            ahead_of_own=build.ahead_of(one),
         )
 
     def report(self) -> list[Standing]:
@@ -336,7 +336,7 @@ class Budget:
         if ticket.is_even:
             group.clock = max(group.clock, build.had_s)
         ticket.started_s, ticket.group, ticket.entry = now_s, group, build.entry
-        del build.waiting[ticket.id]
+        build.remove(ticket)
         self.running_cores += ticket.cores
         build.running += 1
         build.running_cores += ticket.cores

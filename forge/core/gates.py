@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from forge.core import messages
 from forge.core.actions import Action, Send
-from forge.core.behind import Behind, What, asking_link, asking_test, asking_unit
+from forge.core.behind import Behind, Crowd, What, asking_link, asking_test, asking_unit
 from forge.core.budget import Budget
 from forge.core.builds import Build
 from forge.core.history import Recorder
@@ -18,6 +18,9 @@ DOCTEST = "rust_out"
 """The name of the program that rustdoc makes of a doctest."""
 
 SHOWN_AHEAD = 3
+
+WAIT_EVERY_S = 1.0
+"""How often a waiting client hears from us; its patience is 2 s."""
 
 
 @dataclass(slots=True)
@@ -34,8 +37,13 @@ class Gates:
     budget: Budget
     learned: Learned = field(default_factory=Learned)
     lent: Lent = field(default_factory=Lent)
-    behind: dict[int, Behind] = field(default_factory=dict)
+    crowd: Crowd = field(default_factory=Crowd)
     recorders: dict[str, Recorder] = field(default_factory=dict)
+
+    @property
+    def behind(self) -> dict[int, Behind]:
+        """All that is behind gates, by connection."""
+        return self.crowd.by_conn
 
     def begin(
         self, build: Build, cap: int | None, work_s: float | None, now: Moment
@@ -70,8 +78,9 @@ class Gates:
         """Let a linker start."""
         if conn in self.behind:
             return [_taken(conn)]
-        one = self.behind[conn] = asking_link(conn, message, now.steady_s)
+        one = asking_link(conn, message, now.steady_s)
         one.started_s = now.steady_s
+        self.crowd.add(one)
         return [Send(conn, {"type": "go"})]
 
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
@@ -79,16 +88,17 @@ class Gates:
         one = self.behind.get(conn)
         if one is None or one.started_s is None:
             return [error(conn, "protocol-mismatch", f"`{message.type_name}` without a start")]
-        del self.behind[conn]
+        self.crowd.drop(one)
         if one.build in self.recorders:
             self.recorders[one.build].ended(one, message, now.steady_s)
         return self._release(one, now)
 
     def closed(self, conn: int, now: Moment) -> list[Action]:
         """Take back what a gate held, or waited for, that is gone without a word."""
-        one = self.behind.pop(conn, None)
+        one = self.behind.get(conn)
         if one is None:
             return []
+        self.crowd.drop(one)
         if one.build in self.recorders:
             self.recorders[one.build].tally.lost += 1
         return self._release(one, now)
@@ -111,31 +121,25 @@ class Gates:
 
     def end(self, build_id: str) -> list[Action]:
         """Tell all gates of a build to end what is behind them."""
-        return [
-            Send(conn, {"type": "end"})
-            for conn, one in self.behind.items()
-            if one.build == build_id
-        ]
+        return [Send(one.conn, {"type": "end"}) for one in self.crowd.of(build_id)]
 
     def tick(self, now: Moment) -> list[Action]:
         """Give away cores that were kept long enough."""
         return self._let_in(self.budget.tick(now_s=now.steady_s), now)
 
     def say_wait(self, now: Moment) -> list[Action]:
-        """Tell all that wait what for."""
-        return [self._say_wait(one, now) for one in self.behind.values() if one.started_s is None]
+        """Tell all that wait what for, unless they were told within the last second."""
+        told_s = now.steady_s - WAIT_EVERY_S
+        due = [one for one in self.behind.values() if not one.runs and one.told_s <= told_s]
+        return [self._say_wait(one, now) for one in due]
 
     def of(self, build_id: str, what: What, *, running: bool) -> list[Behind]:
         """Return what of one build runs, or waits, behind its gates."""
-        return [
-            one
-            for one in self.behind.values()
-            if one.build == build_id and one.what is what and (one.started_s is not None) == running
-        ]
+        return [one for one in self.crowd.of(build_id) if one.what is what and one.runs == running]
 
     def is_at_work(self, build_id: str) -> bool:
         """Say whether anything of a build is behind gates now, waiting or running."""
-        return any(one.build == build_id for one in self.behind.values())
+        return build_id in self.crowd.by_build
 
     def why_waits(self, one: Behind, now: Moment) -> str:
         """Say what something waits for, in a line for people."""
@@ -149,6 +153,7 @@ class Gates:
         """Assert the invariants."""
         self.budget.check()
         self.lent.check()
+        self.crowd.check()
         running = {
             conn
             for conn, one in self.behind.items()
@@ -160,9 +165,9 @@ class Gates:
     def _ask(self, one: Behind, runs: bool, now: Moment) -> list[Action]:
         if one.conn in self.behind:
             return [_taken(one.conn)]
-        self.behind[one.conn] = one
         if runs:
             return self._adopt(one, now)
+        self.crowd.add(one)
         if one.lender:
             granted = self.lent.ask(one.lender, one.conn, self._lent_cores(one.lender))
         else:
@@ -171,7 +176,7 @@ class Gates:
         return actions + ([self._say_wait(one, now)] if one.started_s is None else [])
 
     def _ask_budget(self, one: Behind, now: Moment) -> list[int]:
-        one.ahead = self._at_work_beside(one.build)
+        one.ahead = self.crowd.beside(one.build, SHOWN_AHEAD)
         known = self.learned.estimate(self._root_of(one.build), one.key) if one.key else None
         return self.budget.ask(
             one.build,
@@ -182,16 +187,6 @@ class Gates:
             now_s=now.steady_s,
         )
 
-    def _at_work_beside(self, build_id: str) -> tuple[str, ...]:
-        """Return other builds that have cores now, a few of them."""
-        others: dict[str, None] = {}
-        for one in self.behind.values():
-            if one.started_s is not None and one.build != build_id and one.cores:
-                others[one.build] = None
-                if len(others) == SHOWN_AHEAD:
-                    break
-        return tuple(others)
-
     def _root_of(self, build_id: str) -> str | None:
         build = self.builds.get(build_id)
         return build.root if build else None
@@ -199,6 +194,7 @@ class Gates:
     def _adopt(self, one: Behind, now: Moment) -> list[Action]:
         """Count what runs already, started by an earlier daemon."""
         one.started_s = now.steady_s
+        self.crowd.add(one)
         if one.lender:
             self.lent.adopt(one.lender, one.conn)
         else:
@@ -230,7 +226,7 @@ class Gates:
         actions: list[Action] = []
         for conn in granted:
             one = self.behind[conn]
-            one.started_s = now.steady_s
+            self.crowd.start(one, now.steady_s)
             if one.build in self.recorders:
                 self.recorders[one.build].started(one, now.steady_s)
             actions.append(Send(conn, {"type": "go"}))
@@ -239,6 +235,7 @@ class Gates:
         return actions
 
     def _say_wait(self, one: Behind, now: Moment) -> Send:
+        one.told_s = now.steady_s
         since_s = round(now.steady_s - one.asked_s, 1)
         reason = self.why_waits(one, now)
         return Send(one.conn, {"type": "wait", "reason": reason, "since_s": since_s})

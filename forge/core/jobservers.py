@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from forge.core import events
 from forge.core.actions import Action, CountHolders, Log, LookAtTokens, MoveTokens
-from forge.core.behind import What
 from forge.core.builds import Build
 from forge.core.moment import Moment
 from forge.core.tokens import Plan, Seen, Tokens
@@ -82,8 +81,7 @@ class Jobservers:
 
     def _every_s(self) -> float:
         if not self.tokens.withdrawn():
-            is_alone = self.tokens.is_alone(self._elsewhere(self._units()))
-            return LOOK_ALONE_EVERY_S if is_alone else LOOK_EVERY_S
+            return LOOK_ALONE_EVERY_S if self._is_alone() else LOOK_EVERY_S
         is_less_busy = self._state.gates.budget.running_cores < self._busy_then
         return LOOK_AGAIN_S if is_less_busy else LOOK_EVERY_S
 
@@ -165,7 +163,7 @@ class Jobservers:
             for build, count in self.threads.items()
             if build in self.tokens.accounts
         )
-        if threads and not self.tokens.is_alone(self._elsewhere(self._units())):
+        if threads and not self._is_alone():
             cores = max(1, cores - threads)
         return self._state.gates.set_capacity(cores, now)
 
@@ -174,13 +172,14 @@ class Jobservers:
 
     def _units(self) -> dict[str, tuple[int, int]]:
         """Return how many units of each build run and wait at gates."""
-        found: dict[str, tuple[int, int]] = {}
-        for one in self._state.gates.behind.values():
-            if one.what is What.UNIT:
-                running, waiting = found.get(one.build, (0, 0))
-                is_running = one.started_s is not None
-                found[one.build] = (running + is_running, waiting + (not is_running))
-        return found
+        builds = self._state.gates.crowd.by_build
+        return {build: (one.units_running, one.units_waiting) for build, one in builds.items()}
+
+    def _is_alone(self) -> bool:
+        """Say whether one build has all cores; asked after each event, so that few look further."""
+        if len(self.tokens.accounts) > 1:
+            return False
+        return self.tokens.is_alone(self._elsewhere(self._units()))
 
     def _elsewhere(self, units: Mapping[str, tuple[int, int]]) -> int:
         """Return the cores of the budget that are used by what has no account."""

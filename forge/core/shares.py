@@ -9,7 +9,8 @@ them; the first that has a unit to start gets the core, so gaps are filled by th
 """
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -91,12 +92,14 @@ class Line:
 
     keys: dict[str, Key] = field(default_factory=dict)
     _heap: list[tuple[Key, str]] = field(default_factory=list)
+    _sorted: tuple[str, ...] | None = None
 
     def put(self, name: str, key: Key) -> None:
         """Place a name, or move it."""
         if self.keys.get(name) == key:
             return
         self.keys[name] = key
+        self._sorted = None
         heapq.heappush(self._heap, (key, name))
         if len(self._heap) > 2 * len(self.keys) + 64:
             self._heap = [(key, name) for name, key in self.keys.items()]
@@ -104,7 +107,8 @@ class Line:
 
     def drop(self, name: str) -> None:
         """Take a name out, if it is in."""
-        self.keys.pop(name, None)
+        if self.keys.pop(name, None) is not None:
+            self._sorted = None
 
     def first(self) -> str | None:
         """Return the name with the least key."""
@@ -115,14 +119,17 @@ class Line:
             heapq.heappop(self._heap)
         return None
 
-    def in_order(self) -> Iterator[str]:
-        """Return all names, least key first."""
-        return iter(sorted(self.keys, key=self.keys.__getitem__))
+    def in_order(self) -> tuple[str, ...]:
+        """Return all names, least key first; sorted once until something changes."""
+        if self._sorted is None:
+            self._sorted = tuple(sorted(self.keys, key=self.keys.__getitem__))
+        return self._sorted
 
     def check(self) -> None:
         """Assert the invariant."""
         entries = set(self._heap)
         assert all((key, name) in entries for name, key in self.keys.items()), "a name is lost"
+        assert self._sorted is None or set(self._sorted) == self.keys.keys(), "the order is stale"
 
 
 @dataclass(slots=True)
@@ -148,7 +155,7 @@ class Member:
     """A build in its group. `entry` counts how often it entered one: charges do not follow it.
 
     `had_s` is its virtual time on the even lane, `turn_s` its place on the turn lane, `left_s` the
-    core seconds that it is still expected to cost.
+    core seconds that it is still expected to cost. `line` has what waits in order.
     """
 
     id: str
@@ -164,22 +171,25 @@ class Member:
     running_cores: int = 0
     is_in_line: bool = False
     waiting: dict[int, Ticket] = field(default_factory=dict)
-    queue: list[tuple[Key, int]] = field(default_factory=list)
+    line: list[tuple[Key, int]] = field(default_factory=list)
 
     def add(self, ticket: Ticket) -> None:
         """Let a ticket wait."""
         self.waiting[ticket.id] = ticket
-        heapq.heappush(self.queue, (ticket.key, ticket.id))
+        insort(self.line, (ticket.key, ticket.id))
+
+    def remove(self, ticket: Ticket) -> None:
+        """Take note that a ticket waits no more."""
+        del self.waiting[ticket.id]
+        del self.line[self.ahead_of(ticket)]
 
     def head(self) -> Ticket | None:
         """Return the unit that would start next."""
-        while self.queue:
-            key, ticket_id = self.queue[0]
-            ticket = self.waiting.get(ticket_id)
-            if ticket is not None and ticket.key == key:
-                return ticket
-            heapq.heappop(self.queue)
-        return None
+        return self.waiting[self.line[0][1]] if self.line else None
+
+    def ahead_of(self, ticket: Ticket) -> int:
+        """Return how many of its units come before one that waits."""
+        return bisect_left(self.line, (ticket.key, ticket.id))
 
     def may_run(self, ticket: Ticket) -> bool:
         """Say whether its own cap lets it run one more unit; alone, any unit may run."""
@@ -196,6 +206,8 @@ class Member:
         assert self.running == len(running), f"{self.id} miscounts its units"
         assert self.running_cores == sum(one.cores for one in running), f"{self.id} miscounts"
         assert not self.waiting.keys() & {one.id for one in running}, "a ticket waits and runs"
+        in_order = sorted((one.key, one.id) for one in self.waiting.values())
+        assert self.line == in_order, f"{self.id} has its units out of order"
         head = self.head()
         assert self.is_in_line == (head is not None and self.may_run(head)), (
             f"{self.id} is misfiled"
@@ -331,8 +343,8 @@ class Kept:
 
 def builds_ahead(build: Member, groups: Mapping[Priority, Group]) -> tuple[str, ...]:
     """Return the builds whose units come before those of a build that waits."""
-    line = list(groups[build.priority].turn.in_order())
+    line = groups[build.priority].turn.in_order()
     before = line[: line.index(build.id)] if build.id in line else line
     if build.priority is Priority.BATCH:
-        before = [*groups[Priority.INTERACTIVE].turn.in_order(), *before]
-    return tuple(before)
+        before = groups[Priority.INTERACTIVE].turn.in_order() + before
+    return before

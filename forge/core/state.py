@@ -27,7 +27,7 @@ from forge.core.budget import Budget
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
-from forge.core.gates import Gates
+from forge.core.gates import WAIT_EVERY_S, Gates
 from forge.core.history import build_record
 from forge.core.jobservers import Jobservers
 from forge.core.launches import Launches
@@ -43,9 +43,6 @@ from forge.core.shim_life import ShimLife
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.workspace import target_dir_name
-
-WAIT_EVERY_S = 1.0
-"""How often a waiting client hears from us; its patience is 2 s."""
 
 MAX_HISTORY = 500
 
@@ -367,5 +364,6 @@ class State:
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)
-            actions += self.launches.say_wait(now) + self.gates.say_wait(now)
+            actions += self.launches.say_wait(now)
+        actions += self.gates.say_wait(now)
         return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.builds))
