@@ -59,8 +59,8 @@ class UnitGraph:
                     dependents[need].append(name)
         ranks: dict[str, float] = {}
         for name in self._dependents_first(dependents):
-            after = max((self._after(name, one, ranks) for one in dependents[name]), default=0.0)
-            ranks[name] = self.nodes[name].run_s + after
+            chains = [self._chain_s(name, one, ranks) for one in dependents[name]]
+            ranks[name] = max([self.nodes[name].run_s, *chains])
         return ranks
 
     def script_run_s(self, node: Node) -> float:
@@ -82,10 +82,16 @@ class UnitGraph:
             node = self._waited_for(node)
         return path[::-1]
 
-    def _after(self, name: str, dependent: str, ranks: dict[str, float]) -> float:
-        node = self.nodes[dependent]
-        script_s = self.script_run_s(node) if node.script == name else 0.0
-        return script_s + ranks.get(dependent, 0.0)
+    def _chain_s(self, name: str, dependent: str, ranks: dict[str, float]) -> float:
+        """Return the chain that goes on with a dependent.
+
+        Cargo starts a dependent when the metadata of what it needs is there, before the code is.
+        """
+        need, node = self.nodes[name], self.nodes[dependent]
+        after_s = ranks.get(dependent, 0.0)
+        if node.script == name:
+            return need.run_s + self.script_run_s(node) + after_s
+        return min(need.run_s, max(0.0, node.asked_s - need.started_s)) + after_s
 
     def _waited_for(self, node: Node) -> Node | None:
         if node.script and self.script_run_s(node):

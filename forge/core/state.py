@@ -58,7 +58,8 @@ class State:
         self.shim = ShimLife()
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
-        self.gates = Gates(self.leases.builds, Budget(settings.cores), learned or Learned())
+        known = Learned() if learned is None else learned  # an empty one is false
+        self.gates = Gates(self.leases.builds, Budget(settings.cores), known)
         self.jobservers = Jobservers(self)
         self.launches = Launches(self)
         self.line = WaitingLine(self)

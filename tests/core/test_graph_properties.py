@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from forge.core.graph import Node, UnitGraph
 
 
-def node(name, run_s, needs=(), ended_s=None):
+def node(name, run_s, needs=(), ended_s=None, asked_s=1e6):
     ended_s = run_s if ended_s is None else ended_s
     return Node(
-        id=name, name=name, key=name, asked_s=0.0, started_s=ended_s - run_s, ended_s=ended_s,
+        id=name, name=name, key=name, asked_s=asked_s, started_s=ended_s - run_s, ended_s=ended_s,
         cpu_s=run_s, peak_kib=1, needs=frozenset(needs),
     )  # fmt: skip
 
@@ -36,7 +36,8 @@ def dags(draw):
         needs = draw(st.sets(st.integers(0, i - 1), max_size=3)) if i else set()
         dangling = draw(st.sets(st.sampled_from(["x", "y"]), max_size=1))
         ended_s = draw(st.integers(50, 500).map(float))
-        nodes.append(node(str(i), draw(RUNS), {*map(str, needs), *dangling}, ended_s))
+        asked_s = draw(st.integers(0, 500).map(float))
+        nodes.append(node(str(i), draw(RUNS), {*map(str, needs), *dangling}, ended_s, asked_s))
     return draw(st.permutations(nodes))
 
 
@@ -50,8 +51,12 @@ def tangles(draw):
 
 def longest(nodes, name):
     """Return the longest chain that begins with a unit, by walking each of them."""
-    after = [longest(nodes, one) for one, its in nodes.items() if name in its.needs]
-    return nodes[name].run_s + max(after, default=0.0)
+    need, chains = nodes[name], [nodes[name].run_s]
+    for one, its in nodes.items():
+        if name in its.needs:
+            lead_s = min(need.run_s, max(0.0, its.asked_s - need.started_s))
+            chains.append(lead_s + longest(nodes, one))
+    return max(chains)
 
 
 @given(dags())
@@ -86,6 +91,17 @@ def test_the_critical_path_is_a_chain_that_begins_with_no_need_and_ends_last(nod
         assert path[-1].ended_s == max(one.ended_s for one in graph.nodes.values())
         known_needs = path[0].needs & graph.nodes.keys()
         assert not known_needs or known_needs & {one.id for one in path}, "it begins too late"
+
+
+def test_a_dependent_that_starts_with_the_metadata_waits_for_no_code():
+    graph = graph_of(
+        node("lib", 10.0, asked_s=0.0),
+        node("app", 5.0, {"lib"}, ended_s=9.0, asked_s=4.0),  # 4 s of metadata, then both run
+        node("check", 1.0, {"lib"}, ended_s=5.0, asked_s=4.0),
+    )
+    assert graph.ranks() == {"lib": 10.0, "app": 5.0, "check": 1.0}
+    graph.add(node("app", 50.0, {"lib"}, ended_s=54.0, asked_s=4.0))
+    assert graph.ranks()["lib"] == 54.0
 
 
 def test_of_two_units_with_one_id_the_later_counts():

@@ -11,9 +11,10 @@ from forge.core.behind import Behind, What, asking_link, asking_test, asking_uni
 from forge.core.disk import DiskUsage
 from forge.core.history import MAX_PARTS, SLOWEST, Recorder, Tally
 from forge.core.launches import FULL_BELOW_BYTES
-from forge.core.learned import key_of_unit, key_of_work
+from forge.core.learned import Learned, key_of_unit, key_of_work
 from forge.core.shares import UNKNOWN_WORK_S
 from forge.core.shim import Shim
+from forge.core.state import State
 from tests.core.driver import GIB, Driver, settings
 
 SHIM = Shim("k1", "/cache/gate", "/cache/linkers")
@@ -310,3 +311,8 @@ def work_expected(driver, build):
 
 def serde_key():
     return key_of_unit(unit("serde"))
+
+
+def test_a_memory_that_is_empty_is_the_one_that_is_filled():
+    learned = Learned()
+    assert State(settings(), learned=learned).gates.learned is learned
