@@ -1,10 +1,11 @@
 """What stands behind a gate: a unit, a link or a test, waiting or running; and all of them."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 
 from forge.core import messages
 from forge.core.learned import key_of_test, key_of_unit
@@ -79,12 +80,14 @@ class Crowd:
 
     Nothing here is found by a walk through the others: a hundred builds have thousands waiting.
     Invariant: both hold the same, no build without anything is kept, `at_work` names the builds
-    that have cores, those first that have had some for longest.
+    that have cores, those first that have had some for longest, and `waiting` has what waits, those
+    first that were told for longest ago what for.
     """
 
     by_conn: dict[int, Behind] = field(default_factory=dict)
     by_build: dict[str, OfBuild] = field(default_factory=dict)
     at_work: dict[str, None] = field(default_factory=dict)
+    waiting: OrderedDict[int, Behind] = field(default_factory=OrderedDict)
 
     def add(self, one: Behind) -> None:
         """Take one in that waits, or that runs already."""
@@ -92,6 +95,18 @@ class Crowd:
         build = self.by_build.setdefault(one.build, OfBuild())
         build.all[one.conn] = one
         self._count(build, one, 1)
+        if not one.runs:
+            self.tell(one, one.asked_s)
+
+    def tell(self, one: Behind, now_s: float) -> None:
+        """Take note that one is told now what it waits for."""
+        one.told_s = now_s
+        self.waiting[one.conn] = one
+        self.waiting.move_to_end(one.conn)
+
+    def to_tell(self, told_s: float) -> list[Behind]:
+        """Return what waits and was last told at `told_s` or before."""
+        return list(takewhile(lambda one: one.told_s <= told_s, self.waiting.values()))
 
     def start(self, one: Behind, now_s: float) -> None:
         """Take note that one runs from now on."""
@@ -99,10 +114,12 @@ class Crowd:
         self._count(build, one, -1)
         one.started_s = now_s
         self._count(build, one, 1)
+        self.waiting.pop(one.conn, None)
 
     def drop(self, one: Behind) -> None:
         """Let go of one."""
         del self.by_conn[one.conn]
+        self.waiting.pop(one.conn, None)
         build = self.by_build[one.build]
         del build.all[one.conn]
         self._count(build, one, -1)
@@ -129,6 +146,10 @@ class Crowd:
             assert again == build and build.all, f"{name} is miscounted: {build}"
         at_work = {name for name, build in self.by_build.items() if build.at_work}
         assert at_work == self.at_work.keys(), "it is not known who has cores"
+        waiting = {conn for conn, one in self.by_conn.items() if not one.runs}
+        assert waiting == self.waiting.keys(), "it is not known who waits"
+        told_s = [one.told_s for one in self.waiting.values()]
+        assert told_s == sorted(told_s), "somebody is told too late"
 
     def _count(self, build: OfBuild, one: Behind, by: int) -> None:
         build.count(one, by)

@@ -129,8 +129,7 @@ class Gates:
 
     def say_wait(self, now: Moment) -> list[Action]:
         """Tell all that wait what for, unless they were told within the last second."""
-        told_s = now.steady_s - WAIT_EVERY_S
-        due = [one for one in self.behind.values() if not one.runs and one.told_s <= told_s]
+        due = self.crowd.to_tell(now.steady_s - WAIT_EVERY_S)
         return [self._say_wait(one, now) for one in due]
 
     def of(self, build_id: str, what: What, *, running: bool) -> list[Behind]:
@@ -235,7 +234,7 @@ class Gates:
         return actions
 
     def _say_wait(self, one: Behind, now: Moment) -> Send:
-        one.told_s = now.steady_s
+        self.crowd.tell(one, now.steady_s)
         since_s = round(now.steady_s - one.asked_s, 1)
         reason = self.why_waits(one, now)
         return Send(one.conn, {"type": "wait", "reason": reason, "since_s": since_s})
