@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from forge.core.budget import Budget
-from forge.core.shares import EVEN_SHARE, GRACE_S, Priority
+from forge.core.shares import Priority
 from tests.sim.graphs import Graph
 
 FAR_S = float("inf")
@@ -24,12 +23,16 @@ REACTION_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A build that starts at `at_s`. `jobs` is its -j; None: as many as there are cores."""
+    """A build that starts at `at_s`. `jobs` is its -j; None: as many as there are cores.
+
+    `root` is its workspace, None: one of its own.
+    """
 
     graph: Graph
     at_s: float = 0.0
     priority: Priority = Priority.BATCH
     jobs: int | None = None
+    root: str | None = None
 
 
 class Policy(Protocol):
@@ -110,7 +113,7 @@ class Host:
 
     def go(self) -> Run:
         """Run to the end."""
-        began = time.perf_counter()
+        began = time.process_time()
         while self._heap or self._coming:
             rate = min(1.0, self.cores / max(1, self._using))
             unit_s = self._now_s + (self._heap[0][0] - self._work_s) / rate if self._heap else FAR_S
@@ -126,7 +129,7 @@ class Host:
                 (self._metadata, self._finish, self._ask)[what](number)
         assert not any(cargo.left for cargo in self.cargos), "units are left and nothing happens"
         self.run.wall_s = self._now_s
-        self.run.real_s = time.perf_counter() - began
+        self.run.real_s = time.process_time() - began
         return self.run
 
     def _pass(self, to_s: float, rate: float) -> None:
@@ -205,44 +208,10 @@ class Host:
         self.run.events += 1
         if not self.timed:
             return call(*arguments)
-        began = time.perf_counter()
+        began = time.thread_time()
         granted = call(*arguments)
-        self.run.decided_s += time.perf_counter() - began
+        self.run.decided_s += time.thread_time() - began
         return granted
-
-
-class ByBudget:
-    """The policy under test. `hints`: whether costs and ranks are known from earlier runs."""
-
-    def __init__(self, budget: Budget, arrivals: list[Arrival], *, hints: bool = True) -> None:
-        self.budget, self.hints = budget, hints
-        self.graphs = [arrival.graph for arrival in arrivals]
-
-    def join(self, number: int, arrival: Arrival, now_s: float) -> list[int]:
-        return self.budget.join(
-            f"b{number}", now_s=now_s, priority=arrival.priority, cap=arrival.jobs,
-            work_s=arrival.graph.work_s if self.hints else None,
-        )  # fmt: skip
-
-    def leave(self, number: int, now_s: float) -> list[int]:
-        return self.budget.leave(f"b{number}", now_s=now_s)
-
-    def ask(self, number: int, ticket: int, unit: int, now_s: float) -> list[int]:
-        graph = self.graphs[number]
-        return self.budget.ask(
-            f"b{number}", ticket, now_s=now_s, cores=graph.units[unit].cores,
-            expected_s=graph.units[unit].cost_s if self.hints else None,
-            rank_s=graph.ranks_s[unit] if self.hints else None,
-        )  # fmt: skip
-
-    def release(self, ticket: int, now_s: float) -> list[int]:
-        return self.budget.release(ticket, now_s=now_s)
-
-    def due_s(self) -> float | None:
-        return self.budget.due_s
-
-    def tick(self, now_s: float) -> list[int]:
-        return self.budget.tick(now_s=now_s)
 
 
 class Plain:
@@ -292,16 +261,6 @@ class ListSchedule(Plain):
             self.free -= self.cores[ticket]
             started.append(ticket)
         return started
-
-
-def by_budget(cores: int, arrivals: list[Arrival], *, even_share: float = EVEN_SHARE,
-              grace_s: float = GRACE_S, hints: bool = True, timed: bool = False,
-              reaction_s: float = REACTION_S) -> Run:  # fmt: skip
-    budget = Budget(cores, even_share=even_share, grace_s=grace_s)
-    policy = ByBudget(budget, arrivals, hints=hints)
-    run = Host(cores, policy, arrivals, timed=timed, reaction_s=reaction_s).go()
-    assert not budget.report() and not budget.running(), "something was not returned"
-    return run
 
 
 def plain(cores: int, arrivals: list[Arrival]) -> Run:
