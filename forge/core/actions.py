@@ -112,11 +112,12 @@ class RecordBuild:
 
 @dataclass(frozen=True, slots=True)
 class TellHistory:
-    """Answer a client with past builds, newest first."""
+    """Answer a client with past builds, newest first; `failed`: with those that failed."""
 
     conn: int
     limit: int
     root: str | None
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)

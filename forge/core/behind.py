@@ -24,9 +24,9 @@ class Behind:
     """A unit, a link or a test, under the number of its gate's connection.
 
     `started_s` None: it waits. `lender`: it uses cores of a test of that build, and asks the budget
-    for none. `ahead` are the builds that had the cores when it began to wait. `key` is the name
-    under which its cost is learned; `unit_id`, `externs`, `package` tell what depends on what.
-    `told_s` is when its gate heard from us last.
+    for none. `ahead` are the builds that had cores when its wait began or ended, with their
+    workspace roots. `key` is the name under which its cost is learned; `unit_id`, `externs`,
+    `package` tell what depends on what. `told_s` is when its gate heard from us last.
     """
 
     conn: int
@@ -37,7 +37,7 @@ class Behind:
     cores: int = 1
     started_s: float | None = None
     lender: str | None = None
-    ahead: tuple[str, ...] = ()
+    ahead: dict[str, str | None] = field(default_factory=dict)
     key: str = ""
     unit_id: str | None = None
     externs: tuple[str, ...] = ()

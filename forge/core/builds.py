@@ -56,7 +56,8 @@ class Build:
     `lock` is the lock file that its cargo will take, `work_key` the name under which its cost is
     learned, `is_cold` whether its target dir was new or empty, `spent_s` how long it was in each
     phase. `lender` is the build inside whose test binary this one runs: its units use that test's
-    cores. `patience_s`: how long it may wait in line.
+    cores. `patience_s`: how long it may wait in line. `waited_behind` are the builds that it has
+    waited for there, with their workspace roots.
     """
 
     id: str
@@ -97,17 +98,22 @@ class Build:
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)
     spent_s: dict[BuildPhase, float] = field(default_factory=dict)
+    waited_behind: dict[str, str | None] = field(default_factory=dict)
 
     def enters(self, phase: BuildPhase, now_s: float) -> None:
         """Go to another phase."""
-        spent_s = max(0.0, now_s - self.since)
-        self.spent_s[self.phase] = self.spent_s.get(self.phase, 0.0) + spent_s
+        self.spent_s = self.spent_until(now_s)
         self.phase = phase
         self.since = now_s
 
     def has_lost_patience(self, now_s: float) -> bool:
         """Say whether it has waited for as long as it was told to."""
         return self.patience_s is not None and now_s - self.began_steady_s >= self.patience_s
+
+    def spent_until(self, now_s: float) -> dict[BuildPhase, float]:
+        """Return how long it was in each phase, the one it is in included."""
+        here_s = max(0.0, now_s - self.since)
+        return {**self.spent_s, self.phase: self.spent_s.get(self.phase, 0.0) + here_s}
 
     @property
     def waited_s(self) -> float:

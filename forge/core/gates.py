@@ -1,6 +1,6 @@
 """Units, links and tests behind their gates, each for as long as its gate's connection lasts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forge.core import messages
@@ -39,6 +39,8 @@ class Gates:
     lent: Lent = field(default_factory=Lent)
     crowd: Crowd = field(default_factory=Crowd)
     recorders: dict[str, Recorder] = field(default_factory=dict)
+    _released_last: str = ""
+    _released_s: float = 0.0
 
     @property
     def behind(self) -> dict[int, Behind]:
@@ -52,7 +54,7 @@ class Gates:
 
         `work_s` is what it is expected to cost, in core seconds; None: nothing is known.
         """
-        self.recorders[build.id] = Recorder(build.began_steady_s)
+        self.recorders[build.id] = Recorder(build.began_steady_s, self.budget.capacity)
         if build.lender:
             return []
         granted = self.budget.join(
@@ -175,7 +177,7 @@ class Gates:
         return actions + ([self._say_wait(one, now)] if one.started_s is None else [])
 
     def _ask_budget(self, one: Behind, now: Moment) -> list[int]:
-        one.ahead = self.crowd.beside(one.build, SHOWN_AHEAD)
+        self._note_ahead(one, self.crowd.beside(one.build, SHOWN_AHEAD))
         known = self.learned.estimate(self._root_of(one.build), one.key) if one.key else None
         return self.budget.ask(
             one.build,
@@ -185,6 +187,12 @@ class Gates:
             cores=one.cores,
             now_s=now.steady_s,
         )
+
+    def _note_ahead(self, one: Behind, builds: Iterable[str]) -> None:
+        """Keep for later who had cores while something waited."""
+        for build in builds:
+            if build != one.build and not one.lender:
+                one.ahead.setdefault(build, self._root_of(build))  # it may be over by now
 
     def _root_of(self, build_id: str) -> str | None:
         build = self.builds.get(build_id)
@@ -204,6 +212,7 @@ class Gates:
         if one.lender:
             cores = self._lent_cores(one.lender)
             return self._let_in(self.lent.release(one.lender, one.conn, cores), now)
+        self._released_last, self._released_s = one.build, now.steady_s
         return self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
 
     def _cores_of(self, message: messages.Test) -> int:
@@ -225,6 +234,10 @@ class Gates:
         actions: list[Action] = []
         for conn in granted:
             one = self.behind[conn]
+            if now.steady_s > one.asked_s:
+                self._note_ahead(one, self.crowd.beside(one.build, SHOWN_AHEAD))
+            if self._released_s > one.asked_s:
+                self._note_ahead(one, (self._released_last,))
             self.crowd.start(one, now.steady_s)
             if one.build in self.recorders:
                 self.recorders[one.build].started(one, now.steady_s)

@@ -71,11 +71,14 @@ class UnitGraph:
         waited_s = node.asked_s - max(need.ended_s for need in needs)
         return waited_s if waited_s >= SCRIPT_SHOWS_S else 0.0
 
-    def critical_path(self) -> list[Node]:
-        """Return the chain that ended last: from the last unit back to what it waited for."""
+    def critical_path(self, until: Node | None = None) -> list[Node]:
+        """Return the chain that ends with `until`, by default with the unit that ended last.
+
+        It goes from each unit back to what it waited for.
+        """
         path: list[Node] = []
         seen: set[str] = set()
-        node = max(self.nodes.values(), key=lambda one: one.ended_s, default=None)
+        node = until or max(self.nodes.values(), key=lambda one: one.ended_s, default=None)
         while node is not None and node.id not in seen:
             seen.add(node.id)
             path.append(node)

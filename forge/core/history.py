@@ -1,6 +1,6 @@
 """What a build has done so far, and what is kept of it when it is over."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,15 +9,18 @@ from forge.core.behind import Behind, What
 from forge.core.builds import Build
 from forge.core.graph import Node, UnitGraph
 from forge.core.learned import Observation
+from forge.core.outcome import outcome_of
 from forge.core.start import without_secrets
 
 SLOWEST = 10
+MAX_PATH = 200
 MAX_PARTS = 20_000
 """Units of one build beyond that are counted and not remembered one by one."""
 
 
 MAX_WORDS = 40
-"""Of a long command line so many words are kept."""
+MAX_CHARACTERS = 200
+"""Of a long command line so many words are kept, and of a long word so many characters."""
 
 
 @dataclass(slots=True)
@@ -57,12 +60,18 @@ class Tally:
 
 @dataclass(slots=True)
 class Recorder:
-    """One build's units as they end. `began_s` is the steady clock at its begin."""
+    """One build's units as they end. `began_s` is the steady clock at its begin.
+
+    `waited_behind` sums up seconds by build; where several builds had cores, each of them counts.
+    """
 
     began_s: float
+    cores: int = 0
     tally: Tally = field(default_factory=Tally)
     parts: list[Node] = field(default_factory=list)
     waited_behind: dict[str, float] = field(default_factory=dict)
+    _roots: dict[str, str | None] = field(default_factory=dict)
+    _ahead: dict[str, list[str]] = field(default_factory=dict)
     _graph: UnitGraph = field(default_factory=UnitGraph)
     _build_scripts: dict[str, str] = field(default_factory=dict)
     _kinds: list[What] = field(default_factory=list)
@@ -71,8 +80,11 @@ class Recorder:
         """Take note of how long something waited, and behind whom."""
         waited_s = now_s - one.asked_s
         self.tally.waited_s += waited_s
-        for build in one.ahead if waited_s > 0.0 else ():
+        if waited_s <= 0.0:
+            return
+        for build, root in one.ahead.items():
             self.waited_behind[build] = self.waited_behind.get(build, 0.0) + waited_s
+            self._roots[build] = root
 
     def ended(self, one: Behind, message: messages.UnitEnded, now_s: float) -> None:
         """Take note of what something has cost."""
@@ -96,6 +108,8 @@ class Recorder:
         )
         self.parts.append(node)
         self._kinds.append(one.what)
+        if one.ahead and node.started_s > node.asked_s:
+            self._ahead[node.id] = list(one.ahead)
         if one.what is not What.LINK:
             self._graph.add(node)
         if one.is_build_script and one.package:
@@ -120,45 +134,76 @@ class Recorder:
                 )  # fmt: skip
 
     def details(self) -> dict[str, Any]:
-        """Tell where the time went: who was waited for, the slowest units, the critical path."""
+        """Tell where the time went: who was waited for, what was slowest, the critical path."""
         slowest = sorted(zip(self._kinds, self.parts, strict=True), key=lambda one: -one[1].run_s)[
             :SLOWEST
         ]
-        path = self._graph.critical_path()
         return {
             "behind": [
-                {"build": build, "wait_s": round(wait_s, 3)}
+                {"build": build, "root": self._roots[build], "wait_s": round(wait_s, 3)}
                 for build, wait_s in sorted(self.waited_behind.items(), key=lambda one: -one[1])
             ][:SLOWEST],
             "slowest": [{"kind": what, **_shown(node)} for what, node in slowest],
-            "critical_path": [_shown(node) for node in path],
+            "at_gates_s": round(_covered_s((one.asked_s, one.ended_s) for one in self.parts), 3),
+            "critical_path": [
+                {**_shown(node), "behind": self._ahead.get(node.id, [])}
+                for node in self._critical_path()
+            ],
         }
+
+    def _critical_path(self) -> list[Node]:
+        """Return the chain that ended last; cargo runs tests in a row, so they are one."""
+        tests: list[Node] = []
+        parts = zip(self._kinds, self.parts, strict=True)
+        for node in reversed([one for what, one in parts if what is What.TEST]):
+            if not tests or node.ended_s <= tests[0].asked_s:
+                tests.insert(0, node)
+        until = tests[0] if tests else None
+        return [*self._graph.critical_path(until), *tests[1:]][-MAX_PATH:]
 
 
 def build_record(build: Build, recorder: Recorder, now_s: float) -> dict[str, Any]:
     """Return what is kept of a build: as in `forge history --json`, times in seconds."""
     tally = asdict(recorder.tally)
+    spent_s = build.spent_until(now_s)
+    before_s = sum(one_s for phase, one_s in spent_s.items() if phase.is_before_cargo)
     return {
         "id": build.id,
         "root": build.root,
         "cwd": build.cwd,
         "verb": build.args.verb,
-        "argv": without_secrets(build.args.argv)[:MAX_WORDS],
+        "argv": [word[:MAX_CHARACTERS] for word in without_secrets(build.args.argv)[:MAX_WORDS]],
         "profile": build.args.profile,
         "via": build.via,
+        "parent": build.parent,
         "priority": build.priority,
         "target_dir": build.target_dir,
         "began_at": build.began_at,
         "wall_s": round(now_s - build.began_steady_s, 3),
-        "wait_s": round(build.waited_s, 3),
-        "waits": {phase: round(spent_s, 3) for phase, spent_s in build.spent_s.items()},
+        "wait_s": round(before_s, 3),
+        "waits": {phase: round(one_s, 3) for phase, one_s in spent_s.items()},
+        "waited_behind": [
+            {"build": one, "root": root} for one, root in build.waited_behind.items()
+        ][:SLOWEST],
         "exit": build.exit,
         "signal": build.signal,
         "cancelled": build.is_cancelled,
+        "outcome": outcome_of(build),
+        "gated": build.is_gated,
+        "cores": recorder.cores,
         "peak_kib": recorder.tally.peak_kib,
         **{name: round(value, 3) if isinstance(value, float) else value
            for name, value in tally.items()},
     }  # fmt: skip
+
+
+def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """Return how many seconds lie in at least one of the spans."""
+    covered_s, until_s = 0.0, 0.0
+    for begin_s, end_s in sorted(spans):
+        covered_s += max(0.0, end_s - max(begin_s, until_s))
+        until_s = max(until_s, end_s)
+    return covered_s
 
 
 def _shown(node: Node) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from forge.core.actions import (
 from forge.core.build_lock import lock_path
 from forge.core.builds import Build, BuildPhase
 from forge.core.cargo_args import Kind
-from forge.core.history import build_record
+from forge.core.history import Recorder, build_record
 from forge.core.learned import Observation
 from forge.core.moment import Moment
 from forge.core.replies import error
@@ -172,10 +172,14 @@ class Leases:
         return actions
 
     def _remember(self, build: Build, now: Moment) -> list[Action]:
-        """Record a build whose cargo has run, and learn from it."""
-        recorder = self._state.gates.recorders.get(build.id)
-        if recorder is None or build.args.kind is not Kind.BUILD:
+        """Record a build, also one whose cargo never ran, and learn from it."""
+        if build.args.kind is not Kind.BUILD:
             return []
+        recorder = self._state.gates.recorders.get(build.id)
+        if recorder is None:
+            recorder = Recorder(build.began_steady_s, self._state.gates.budget.capacity)
+            record = build_record(build, recorder, now.steady_s)
+            return [RecordBuild(build.number, record, recorder.details(), ())]
         record = build_record(build, recorder, now.steady_s)
         is_whole = build.exit == 0 and not build.is_cancelled
         seen = list(recorder.observations(build.root, is_whole=is_whole))
@@ -192,6 +196,7 @@ class Leases:
 
     def refuse(self, build: Build, line: str, exit_code: int, now: Moment) -> list[Action]:
         """Send a launcher away whose cargo has not started."""
+        build.exit = exit_code
         told: list[Action] = []
         if build.conn is not None:
             told.append(Send(build.conn, {"type": "end", "line": line, "exit": exit_code}))

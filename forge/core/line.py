@@ -46,6 +46,7 @@ class WaitingLine:
             return self._state.launches.go_on(build, now)
         if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
             build.enters(BuildPhase.WAITING_FOR_TARGET_DIR, now.steady_s)
+            self._note(build, self.ahead(build))
             return self._begin_waiting(build, now)
         return self._stand(build, now)
 
@@ -165,6 +166,7 @@ class WaitingLine:
         build.enters(BuildPhase.QUEUED, now.steady_s)
         actions = self._go_on(admitted, now)
         if build.phase is BuildPhase.QUEUED:
+            self._note(build, self._waits_behind(build))
             actions += self._begin_waiting(build, now)
         return actions
 
@@ -196,6 +198,16 @@ class WaitingLine:
                 self._probing.add(build.id)
                 found.append(ProbeLock(build.id, build.lock))
         return found
+
+    def _waits_behind(self, build: Build) -> tuple[str, ...]:
+        """Return those at work and those ahead in line; none while the machine is held."""
+        queued = self.admission.waiting(build.id, now_s=0.0)
+        return () if queued is None or queued.is_held else (*queued.admitted, *queued.ahead)
+
+    def _note(self, build: Build, behind: tuple[str, ...]) -> None:
+        """Keep for later whom a build waits for."""
+        known = self._state.builds
+        build.waited_behind |= {one: known[one].root for one in behind if one in known}
 
     def _log_wait(self, build: Build) -> Log:
         ahead = list(self.ahead(build))

@@ -135,12 +135,12 @@ class Hold(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History(Message):
-    """Which builds were there? At most `limit`, newest first."""
+    """Which builds were there? At most `limit`, newest first; `failed`: no others."""
 
     type_name = "history"
     limit: int = 20
     root: str | None = None
-    build: str | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

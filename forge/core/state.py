@@ -20,21 +20,19 @@ from forge.core.actions import (
     RecordTargetDir,
     Resolve,
     Send,
-    TellBuild,
-    TellHistory,
 )
 from forge.core.budget import Budget
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import WAIT_EVERY_S, Gates
-from forge.core.history import build_record
 from forge.core.jobservers import Jobservers
 from forge.core.launches import Launches
 from forge.core.learned import Learned
-from forge.core.leases import Leases, build_number
+from forge.core.leases import Leases
 from forge.core.line import WaitingLine
 from forge.core.moment import Moment
+from forge.core.past_builds import PastBuilds
 from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.report import status_report
@@ -43,8 +41,6 @@ from forge.core.shim_life import ShimLife
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.workspace import target_dir_name
-
-MAX_HISTORY = 500
 
 
 class State:
@@ -64,6 +60,7 @@ class State:
         self.launches = Launches(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
+        past_builds = PastBuilds(self)
         self.started_at: Moment | None = None
         self.stopping = False
         self._questions: dict[int, messages.Resolve] = {}
@@ -110,8 +107,8 @@ class State:
             messages.CancelBuild: self.steering.cancel_build,
             messages.SetPriority: self.steering.set_priority,
             messages.Hold: self.steering.hold,
-            messages.History: self._history,
-            messages.Explain: self._explain,
+            messages.History: past_builds.history,
+            messages.Explain: past_builds.explain,
             messages.Status: self._status,
             messages.Resolve: self._resolve,
             messages.DiskRequest: self._disk_request,
@@ -271,25 +268,6 @@ class State:
         build = self.builds.get(message.build)
         over = self.line.compiled(build, now) if build else []
         return over + self.gates.test(conn, message, now)
-
-    # Past builds
-
-    def _history(self, conn: int, message: messages.History, now: Moment) -> list[Action]:
-        return [TellHistory(conn, min(max(1, message.limit), MAX_HISTORY), message.root)]
-
-    def _explain(self, conn: int, message: messages.Explain, now: Moment) -> list[Action]:
-        """Tell of a build that runs from here, of one that is over from the database."""
-        build = self.builds.get(message.build)
-        recorder = self.gates.recorders.get(message.build)
-        if build and recorder:
-            record = build_record(build, recorder, now.steady_s)
-            record |= {"running": True, **recorder.details()}
-            return [Send(conn, {"type": "explained", "build": record})]
-        number = build_number(message.build)
-        if build or number is None:
-            reason = f"there is nothing to tell of `{message.build[:40]}`"
-            return [error(conn, "no-such-build", reason, "`forge history` lists builds")]
-        return [TellBuild(conn, message.build, number)]
 
     # Settings, status, time
 

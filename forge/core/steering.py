@@ -64,8 +64,9 @@ class Steering:
         if not message.on:
             self.held_since_s = None
         running = len(self._state.gates.budget.running())
+        rest = f"{plural(running, 'unit')} still to end" if running else "nothing runs"
         line = {
-            (True, False): f"the machine is held; {plural(running, 'unit')} that run will end",
+            (True, False): f"the machine is held; {rest}",
             (True, True): "the machine is held already",
             (False, True): "builds go on",
             (False, False): "the machine is not held",
@@ -80,9 +81,9 @@ class Steering:
     def _cancel(self, build: Build, now: Moment) -> list[Action]:
         line = f"{build.id} was cancelled by `forge cancel`"
         log = Log("build.cancelled", {"build": build.id, "phase": build.phase})
+        build.is_cancelled = True
         if build.cargo_pid is None and build.phase.is_before_cargo:
             return [log, *self._state.leases.refuse(build, line, EXIT_CANCELLED, now)]
-        build.is_cancelled = True
         told: list[Action] = []
         if build.conn is not None:
             end = {"type": "end", "line": line, "exit": EXIT_CANCELLED}

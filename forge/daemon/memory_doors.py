@@ -61,7 +61,7 @@ class MemoryDoors:
         self._thread.shutdown(wait=True)
 
     def _tell_history(self, action: actions.TellHistory) -> None:
-        builds = self._memories.builds(action.limit, action.root)
+        builds = self._memories.builds(action.limit, action.root, failed=action.failed)
         self._answer(action.conn, {"type": "history", "builds": builds})
 
     def _tell_build(self, action: actions.TellBuild) -> None:

@@ -6,13 +6,19 @@ critical path.
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
+from forge.core import wire
 from forge.core.learned import MAX_ENTRIES, Entry
 from forge.host.database import Database, escaped, unescaped
 
 KEPT_BUILDS = 10_000
 KEPT_DETAILS = 500
+FAILED = "(json_extract(record, '$.exit') IS NOT 0 OR json_extract(record, '$.cancelled'))"
+"""What makes a build one that did not come to a good end: NULL is not 0 either."""
+
+MAX_ANSWER_BYTES = wire.MAX_LINE_BYTES - 1024
 KEPT_LEARNED_S = 180 * 86400
 """A cost that nothing has confirmed for half a year is forgotten."""
 
@@ -47,14 +53,26 @@ class Memories:
             ),
         )
 
-    def builds(self, limit: int, root: str | None = None) -> list[dict[str, Any]]:
-        """Return past builds, newest first, as `forge history --json` prints them."""
-        where, values = ("WHERE root = ?", (escaped(root),)) if root else ("", ())
+    def builds(
+        self, limit: int, root: str | None = None, *, failed: bool = False
+    ) -> list[dict[str, Any]]:
+        """Return past builds, newest first, as `forge history --json` prints them.
+
+        They are fewer than `limit` where more would not fit into one answer of the daemon's.
+        """
+        wanted = ["TRUE", *(["root = ?"] if root else []), *([FAILED] if failed else [])]
+        values = (escaped(root),) if root else ()
         rows = self._db.read(
-            f"SELECT record FROM builds {where} ORDER BY number DESC LIMIT ?",  # noqa: S608  # ours
+            f"SELECT record FROM builds WHERE {' AND '.join(wanted)}"  # noqa: S608  # ours
+            " ORDER BY number DESC LIMIT ?",
             (*values, limit),
         )
-        return [json.loads(record) for (record,) in rows]
+        sizes = accumulate(len(record) for (record,) in rows)
+        return [
+            json.loads(record)
+            for (record,), size_bytes in zip(rows, sizes, strict=True)
+            if size_bytes <= MAX_ANSWER_BYTES
+        ]
 
     def build(self, number: int) -> dict[str, Any] | None:
         """Return one build with its details, as `forge explain --json` prints it."""

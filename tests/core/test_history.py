@@ -110,10 +110,14 @@ def test_a_unit_that_an_earlier_daemon_started_is_as_long_as_its_gate_says():
 def test_who_was_waited_for_is_told_the_longest_first():
     recorder = Recorder(0.0)
     for ahead, waited_s in ((("b2", "b3"), 5.0), (("b3",), 1.0), (("b4",), 0.0), ((), 2.0)):
-        one = Behind(1, "b1", What.UNIT, "x", asked_s=10.0, ahead=ahead)
+        roots: dict[str, str | None] = {build: f"/src/{build}" for build in ahead}
+        one = Behind(1, "b1", What.UNIT, "x", asked_s=10.0, ahead=roots)
         recorder.started(one, 10.0 + waited_s)
     behind = recorder.details()["behind"]
-    assert behind == [{"build": "b3", "wait_s": 6.0}, {"build": "b2", "wait_s": 5.0}]
+    assert behind == [
+        {"build": "b3", "root": "/src/b3", "wait_s": 6.0},
+        {"build": "b2", "root": "/src/b2", "wait_s": 5.0},
+    ]
     assert recorder.tally.waited_s == 8.0
 
 

@@ -225,7 +225,7 @@ def test_held_units_wait_and_those_that_run_go_on():
     driver.receive(20, messages.Unit(build=build, pid=1, crate="a", kinds=["lib"]))
     driver.receive(7, messages.Hold(on=True))
     driver.receive(21, messages.Unit(build=build, pid=2, crate="b", kinds=["lib"]))
-    assert driver.reply(7, "ok")["line"] == "the machine is held; 1 unit that run will end"
+    assert driver.reply(7, "ok")["line"] == "the machine is held; 1 unit still to end"
     assert "held" in wait(driver, 21)
     driver.receive(20, messages.UnitEnded(exit=0))
     driver.receive(7, messages.Hold(on=False))

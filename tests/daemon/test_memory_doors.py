@@ -76,7 +76,7 @@ def test_nothing_is_told_before_it_is_written_and_the_loop_waits_for_none_of_it(
         doors.memory.record_target_dir(actions.RecordTargetDir(TargetDir("/mnt/x", "/src", 1, 1)))
         doors.memory.record_build(build(1, units=3000))
         doors.memory.record_build(build(2))
-        doors.memory.tell_history(actions.TellHistory(7, 10, None))
+        doors.memory.tell_history(actions.TellHistory(7, 10, None, failed=False))
         doors.memory.tell_build(actions.TellBuild(8, "b9", 9))
         doors.memory.tell_build(actions.TellBuild(9, "b1", 1))
         await asyncio.sleep(0)
@@ -130,12 +130,12 @@ def test_of_what_is_asked_in_several_threads_nothing_is_lost(tmp_path):
 @pytest.mark.parametrize("broken", ["record", "builds"])
 def test_a_door_that_fails_is_reported_and_what_comes_after_is_done(tmp_path, broken):
     async def play(doors):
-        def fail(*_values):
+        def fail(*_values, **_named):
             raise RuntimeError("a bug")
 
         setattr(doors.memories, broken, fail)
         doors.memory.record_build(build(1))
-        doors.memory.tell_history(actions.TellHistory(7, 10, None))
+        doors.memory.tell_history(actions.TellHistory(7, 10, None, failed=False))
         doors.memory.keep_next_build(actions.KeepNextBuild(9))
 
     doors = played(tmp_path / "db", play)

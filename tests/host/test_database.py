@@ -2,9 +2,11 @@
 
 import sqlite3
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from forge.core import wire
 from forge.core.learned import Entry
 from forge.core.target_dirs import TargetDir
 from forge.host import memories as memories_door
@@ -141,3 +143,34 @@ def test_of_statements_that_belong_together_all_or_none_take_effect(tmp_path, fa
         assert len(said) == 1
         database.write(("INSERT INTO counters VALUES ('a', 1)", ()))
         assert database.read("SELECT * FROM counters") == [("a", 1)]
+
+
+def test_only_builds_that_did_not_end_well_are_told_where_that_is_asked(tmp_path):
+    ends: list[dict[str, Any]] = [
+        {"exit": 0},
+        {"exit": 101},
+        {"exit": None, "signal": 9},
+        {"exit": 0, "cancelled": True},
+        {},  # nobody knows how it ended
+        {"exit": 0, "cancelled": False},
+    ]
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        for number, end in enumerate(ends, 1):
+            root = "/src/odd" if number % 2 else "/src/even"
+            memories.record(number, {"id": f"b{number}", **end}, {}, ())
+            memories.record(number + 10, {"id": f"b{number + 10}", "root": root, **end}, {}, ())
+        assert [one["id"] for one in memories.builds(9, failed=True)][-4:] == [
+            "b5", "b4", "b3", "b2",
+        ]  # fmt: skip
+        assert [one["id"] for one in memories.builds(9, "/src/even", failed=True)] == ["b14", "b12"]
+
+
+def test_past_builds_that_do_not_fit_into_one_answer_are_left_out_the_oldest_first(tmp_path):
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        for number in (1, 2, 3):
+            memories.record(number, {"id": f"b{number}", "cwd": "/" + "x" * 400_000}, {}, ())
+        told = memories.builds(9)
+        assert [one["id"] for one in told] == ["b3", "b2"]
+        assert wire.encode({"type": "history", "builds": told})
