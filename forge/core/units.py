@@ -53,6 +53,11 @@ def show_duration(seconds: float) -> str:
     return f"{whole} s"
 
 
+def show_duration_short(seconds: float) -> str:
+    """Write a duration where there is little room: `0.4s`, `12s`, `3m20s`, `2d4h`."""
+    return show_duration(seconds).replace(" min", "m").replace(" ", "")
+
+
 def parse_duration_s(text: str) -> float:
     """Read `90`, `90s`, `5m`, `1.5h` or `0` as seconds; ValueError says what would be right."""
     match = _DURATION.fullmatch(text)
