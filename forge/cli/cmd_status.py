@@ -1,14 +1,12 @@
 """`forge status`: what is going on, asked of the daemon that runs."""
 
-import time
-
 import click
 
 from forge.cli.commands import Call, examples, json_option, pass_call
 from forge.cli.questions import ask_status
-from forge.cli.render import console, print_json, print_lines, status_view
-
-WATCH_EVERY_S = 1.0
+from forge.cli.render import print_json, print_lines
+from forge.cli.view_status import status_view
+from forge.cli.watching import watch as watch_it
 
 
 @click.command(
@@ -24,17 +22,12 @@ WATCH_EVERY_S = 1.0
 def status(call: Call, watch: bool) -> None:
     """Show the RAM disk, builds and target dirs.
 
-    The memory map and the daemon are there too. Never starts a daemon: when none runs, it says so
-    and exits with 69.
+    The memory map and the daemon are there too. `share` is how many cores a build may count on.
+    Never starts a daemon: when none runs, it says so and exits with 69.
     """
+    if watch:
+        watch_it(call, lambda: _show(call))
     _show(call)
-    while watch:
-        time.sleep(WATCH_EVERY_S)
-        out = console()
-        if not call.as_json and out.is_terminal:
-            out.clear()
-        _show(call)
-        out.file.flush()
 
 
 def _show(call: Call) -> None:

@@ -55,23 +55,25 @@ def plain(text: object) -> str:
     )
 
 
-def status_view(report: Report) -> RenderableType:
-    """Show the whole status object."""
-    head = _grid()
-    for label, value in (
-        ("RAM disk", disk_view(report.get("disk") or {})),
-        ("memory", Text(_memory_line(report.get("memory_map") or {}))),
-        ("gates", Text(_gates_line(report.get("shim") or {}))),
-        ("daemon", Text(daemon_line(report))),
-    ):
-        head.add_row(Text(label, "bold"), value)
-    return Group(
-        head,
-        Text(),
-        builds_view(report.get("builds") or ()),
-        Text(),
-        target_dirs_view(report.get("target_dirs") or ()),
-    )
+def project_of(build: Report) -> str:
+    """Name the project that a build is of."""
+    return plain(os.path.basename(str(build.get("root") or build.get("cwd") or "")) or "-")
+
+
+def new_grid() -> Table:
+    """Return a table of labels and values."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
+def new_table(*heads: str) -> Table:
+    """Return a table whose long cells fold."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    return table
 
 
 def disk_view(disk: Report) -> RenderableType:
@@ -105,30 +107,12 @@ def use_bar(disk: Report) -> Text:
     return line
 
 
-def builds_view(builds: Sequence[Report]) -> RenderableType:
-    """Show the builds that run or wait."""
-    if not builds:
-        return Text("no build runs")
-    table = _table("build", "verb", "project", "phase", "for", "runs", "pid")
-    for build in builds:
-        table.add_row(
-            plain(build.get("id")),
-            plain(build.get("verb") or "-"),
-            plain(build.get("root") or build.get("cwd") or "-"),
-            plain(build.get("phase")),
-            show_duration(float(build.get("phase_s") or 0)),
-            _runs(build.get("gates") or {}),
-            str(build.get("cargo_pid") or build.get("pid") or "-"),
-        )
-    return table
-
-
 def target_dirs_view(target_dirs: Sequence[Report], *, paths: bool = False) -> RenderableType:
     """Show the target dirs, the one used last first; `paths` shows where each is."""
     if not target_dirs:
         return Text("no target dirs on the RAM disk")
     heads = ["project", "size", "last used", "in use by"] + (["target dir"] if paths else [])
-    table = _table(*heads)
+    table = new_table(*heads)
     table.columns[1].justify = "right"
     for one in target_dirs:
         cells = [
@@ -153,7 +137,7 @@ def daemon_line(report: Report) -> str:
 
 def settings_view(rows: Iterable[tuple[str, str, str]]) -> RenderableType:
     """Show settings: key, value in force, and where that comes from."""
-    table = _table("setting", "value", "from")
+    table = new_table("setting", "value", "from")
     for key, value, source in rows:
         table.add_row(key, plain(value), plain(source))
     return table
@@ -188,43 +172,8 @@ def _disk_line(disk: Report) -> str:
     return f"{phase}{kind}{size} at {place}{node}"
 
 
-def _memory_line(memory_map: Report) -> str:
-    rows = [
-        f"{plain(row['tenant'])} {show_mib(row['size_mib'])}" for row in memory_map.get("rows", ())
-    ]
-    return f"{show_mib(memory_map.get('total_mib', 0))}: {', '.join(rows)}"
-
-
-def _gates_line(shim: Report) -> str:
-    phase = plain(shim.get("phase") or "unknown")
-    if phase == "unknown":
-        return "not needed yet"
-    return f"{phase}: {plain(shim['failure'])}" if shim.get("failure") else phase
-
-
-def _runs(gates: Report) -> str:
-    """Say what of a build is behind its gates now."""
-    units, links = len(gates.get("units_running") or ()), len(gates.get("links_running") or ())
-    counts = [plural(units, "unit")] * bool(units) + [plural(links, "link")] * bool(links)
-    return ", ".join(counts) or "-"
-
-
 def _local_time(at: str) -> str:
     try:
         return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     except ValueError:
         return plain(at)
-
-
-def _grid() -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    return table
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold")
-    return table

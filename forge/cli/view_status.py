@@ -1,0 +1,131 @@
+"""What `forge status` shows."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from forge.cli.render import (
+    Report,
+    daemon_line,
+    disk_view,
+    new_grid,
+    new_table,
+    plain,
+    project_of,
+    target_dirs_view,
+)
+from forge.core.units import plural, show_duration, show_duration_short, show_mib
+
+
+def status_view(report: Report) -> RenderableType:
+    """Show the whole status object."""
+    head = new_grid()
+    builds = report.get("builds") or ()
+    for label, value in (
+        ("RAM disk", disk_view(report.get("disk") or {})),
+        ("memory", Text(_memory_line(report.get("memory_map") or {}))),
+        ("cores", Text(_cores_line(report))),
+        ("gates", Text(_gates_line(report.get("shim") or {}))),
+        ("daemon", Text(daemon_line(report))),
+    ):
+        head.add_row(Text(label, "bold"), value)
+    held = [held_line(report)] if report.get("held") else []
+    return Group(
+        head,
+        Text(),
+        *held,
+        builds_view(builds),
+        Text(),
+        target_dirs_view(report.get("target_dirs") or ()),
+    )
+
+
+def builds_view(builds: Sequence[Report]) -> RenderableType:
+    """Show the builds that run or wait, and below them what each waits for."""
+    if not builds:
+        return Text("no build is under way")
+    table = new_table(
+        "build", "verb", "project", "priority", "phase", "for", "share", "at its gates"
+    )
+    for index in (0, 3, 5, 6):
+        table.columns[index].no_wrap = True
+    for build in builds:
+        share = build.get("share_cores")
+        table.add_row(
+            plain(build.get("id")),
+            plain(build.get("verb") or "-"),
+            project_of(build),
+            plain(build.get("priority") or "-"),
+            _phase(build),
+            show_duration_short(float(build.get("phase_s") or 0)),
+            "-" if share is None else f"{share:.1f}",
+            _at_gates(build.get("gates") or {}),
+        )
+    waits = [line for build in builds for line in _waits(build)]
+    return Group(table, *([Text(), *waits] if waits else []))
+
+
+def held_line(report: Report) -> Text:
+    """Say that the machine is held, and how it goes on."""
+    since = show_duration(float(report.get("held_s") or 0))
+    return Text(f"the machine is held (for {since}): `forge resume` lets builds go on", "yellow")
+
+
+def _phase(build: Report) -> str:
+    if build.get("cancelled"):
+        return "being cancelled"
+    queue = build.get("queue")
+    place = f" ({queue['position']})" if queue else ""
+    return plain(build.get("phase")) + place
+
+
+def _at_gates(gates: Report) -> str:
+    """Say what of a build is behind its gates now."""
+    counts = [
+        plural(len(gates.get(key) or ()), noun)
+        for key, noun in (
+            ("units_running", "unit"),
+            ("links_running", "link"),
+            ("tests_running", "test"),
+        )
+        if gates.get(key)
+    ]
+    waiting = _waiting(gates)
+    return ", ".join(counts + ([f"{waiting} waiting"] if waiting else [])) or "-"
+
+
+def _waiting(gates: Report) -> int:
+    return len(gates.get("units_waiting") or ()) + len(gates.get("tests_waiting") or ())
+
+
+def _waits(build: Report) -> list[Text]:
+    name = plain(build.get("id"))
+    lines = [Text(f"{name}: {plain(build['wait'])}")] if build.get("wait") else []
+    if build.get("unit_wait"):
+        gates = build.get("gates") or {}
+        count = plural(max(1, _waiting(gates)), "unit")
+        lines.append(Text(f"{name}: {count} {plain(build['unit_wait'])}"))
+    return lines
+
+
+def _memory_line(memory_map: Report) -> str:
+    rows = [
+        f"{plain(row['tenant'])} {show_mib(row['size_mib'])}" for row in memory_map.get("rows", ())
+    ]
+    return f"{show_mib(memory_map.get('total_mib', 0))}: {', '.join(rows)}"
+
+
+def _cores_line(report: Report) -> str:
+    budget = report.get("budget") or {}
+    capacity = budget.get("capacity") or report.get("cores") or 0
+    waiting = budget.get("waiting") or 0
+    busy = f"{budget.get('running_cores') or 0} of {capacity} busy"
+    return busy + (f", {plural(waiting, 'unit')} waiting" if waiting else "")
+
+
+def _gates_line(shim: Report) -> str:
+    phase = plain(shim.get("phase") or "unknown")
+    if phase == "unknown":
+        return "not needed yet"
+    return f"{phase}: {plain(shim['failure'])}" if shim.get("failure") else phase
