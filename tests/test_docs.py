@@ -18,6 +18,7 @@ from forge.core.builds import BuildPhase
 from forge.core.disk import DiskKind
 from forge.core.disk_life import DiskPhase
 from forge.core.memory_map import Tenancy
+from forge.core.outcome import Outcome
 from forge.errors import ForgeError
 
 TOP = Path(__file__).parent.parent
@@ -69,7 +70,7 @@ def errors(kind: type[ForgeError] = ForgeError) -> set[type[ForgeError]]:
 
 COMMANDS = dict(commands())
 ERRORS = sorted(errors(), key=lambda kind: kind.slug)
-EXTRA_HEADINGS = {"forge VERB", "Exit codes", "forge status --json"}
+EXTRA_HEADINGS = {"forge VERB", "Exit codes", "forge status --json", "forge explain --json"}
 
 
 @pytest.mark.parametrize("path", COMMANDS)
@@ -136,6 +137,11 @@ def test_every_word_that_the_status_shows_is_in_the_glossary():
     for words in (BuildPhase, DiskPhase, DiskKind, Tenancy):
         for word in words:
             assert word.value in entries, f"{words.__name__} `{word}`"
+
+
+def test_every_outcome_is_in_the_glossary():
+    text = one_line(sections("glossary.md", level=3)["outcome"])
+    assert all(f"*{word.value}*" in text for word in Outcome)
 
 
 def test_the_glossary_is_in_alphabetical_order_and_no_entry_is_empty():

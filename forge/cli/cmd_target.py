@@ -6,10 +6,9 @@ import sys
 import click
 
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
-from forge.cli.questions import ask, ask_status
+from forge.cli.questions import ask_status, ask_where
 from forge.cli.render import print_json, print_lines, target_dirs_view
-from forge.core import wire
-from forge.errors import CwdGone, ForgeError
+from forge.errors import ForgeError
 
 
 class NotRedirected(ForgeError):
@@ -43,26 +42,14 @@ def path(call: Call, directory: str) -> None:
     Only the path goes to stdout. When `forge build` would not build on the RAM disk there, nothing
     does, the reason goes to stderr and the exit code is 66.
     """
-    try:
-        place = os.path.abspath(directory)
-    except OSError as error:
-        raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
-    reply = ask(
-        call,
-        {
-            "type": "resolve",
-            "cwd": place,
-            "argv": ["build"],
-            "env": wire.env_sent(call.env),
-        },
-        start=True,
-    )
+    reply = ask_where(call, directory, start=True)
     if call.as_json:
         print_json({name: reply.get(name) for name in ("root", "target_dir", "redirected", "why")})
         return
     if not reply.get("redirected") or not reply.get("target_dir"):
+        project = reply.get("root") or os.path.abspath(directory)
         raise NotRedirected(
-            f"{reply.get('root') or place} is not built on the RAM disk: {reply.get('why')}",
+            f"{project} is not built on the RAM disk: {reply.get('why')}",
             hint="`forge build` there builds where cargo would",
         )
     sys.stdout.flush()

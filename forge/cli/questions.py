@@ -10,9 +10,20 @@ import forge
 from forge import paths
 from forge.cli.commands import Call
 from forge.client.connection import connect, connect_or_start
-from forge.errors import ProtocolMismatch
+from forge.core import wire
+from forge.errors import CwdGone, ProtocolMismatch
 
-ANSWERS = {"status": "status", "disk": "disk", "resolve": "resolved", "stop": "ok"}
+ANSWERS = {
+    "status": "status",
+    "disk": "disk",
+    "resolve": "resolved",
+    "stop": "ok",
+    "cancel_build": "ok",
+    "set_priority": "ok",
+    "hold": "ok",
+    "history": "history",
+    "explain": "explained",
+}
 """What the daemon answers to each request that we make: docs/protocol.md."""
 
 SHOWN_AFTER_S = 0.5
@@ -51,6 +62,24 @@ def ask_status(call: Call, *, start: bool = False) -> dict[str, Any]:
     if not isinstance(status, dict):
         raise ProtocolMismatch("the daemon's status is no object", hint="`forge daemon restart`")
     return status
+
+
+def ask_where(call: Call, directory: str, *, start: bool = False) -> dict[str, Any]:
+    """Return where `cargo build` in a directory builds: `root`, `target_dir`, `redirected`, `why`.
+
+    Raises ForgeError.
+    """
+    try:
+        place = os.path.abspath(directory)
+    except OSError as error:
+        raise CwdGone(f"the working directory cannot be read: {error.strerror}") from None
+    request = {
+        "type": "resolve",
+        "cwd": place,
+        "argv": ["build"],
+        "env": wire.env_sent(call.env),
+    }
+    return ask(call, request, start=start)
 
 
 class WaitLine:

@@ -35,6 +35,41 @@ def a_build(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def a_queue(**changes: Any) -> dict[str, Any]:
+    return {
+        "position": 1, "reason": "waiting for a build to end: 1 at work (b7 (ripgrep)), at most 1",
+        "since_s": 12.0, "ahead": [], **changes,
+    }  # fmt: skip
+
+
+def a_past_build(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "b12", "root": "/src/ripgrep", "cwd": "/src/ripgrep", "verb": "build",
+        "argv": ["build", "--release"], "profile": "release", "via": "forge",
+        "priority": "interactive", "began_at": 1_700_000_000.0, "wall_s": 63.0, "wait_s": 41.0,
+        "waits": {"waiting in line": 40.5, "resolving": 0.5, "running": 22.0},
+        "waited_behind": [{"build": "b11", "root": "/src/fd"}], "exit": 0, "signal": None,
+        "cancelled": False, "outcome": "done", "gated": True, "cores": 2, "peak_kib": 1_200_000,
+        "units": 34, "links": 2, "tests": 0, "lost": 0, "cpu_s": 33.0, "waited_s": 9.0, **changes,
+    }  # fmt: skip
+
+
+def an_explained(**changes: Any) -> dict[str, Any]:
+    def node(name: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "name": name, "wait_s": 2.0, "run_s": 8.0, "cpu_s": 7.5, "started_s": 43.0,
+            "peak_kib": 300_000, "behind": ["b11"], **fields,
+        }  # fmt: skip
+
+    return a_past_build(
+        behind=[{"build": "b11", "root": "/src/fd", "wait_s": 6.0}],
+        at_gates_s=20.0,
+        slowest=[{"kind": "unit", **node("syn")}, {"kind": "link", **node("/t/debug/deps/rg-1")}],
+        critical_path=[node("syn"), node("rg", started_s=52.0, wait_s=0.5)],
+        **changes,
+    )
+
+
 def a_target_dir(**changes: Any) -> dict[str, Any]:
     return {
         "path": "/mnt/OptaBuilds/ripgrep-0123456789ab", "project": "ripgrep",
