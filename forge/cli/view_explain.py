@@ -145,14 +145,18 @@ def _units(head: str, nodes: list[Report], *, numbered: bool = False) -> Rendera
         column.justify, column.no_wrap = "right", True
     table.columns[0].min_width = 24
     for node in nodes:
-        began = f"at {show_duration_short(float(node['started_s']))}"
         table.add_row(
             plain(_file(node["name"])),
             *(show_duration_short(float(node[key])) for key in ("wait_s", "run_s", "cpu_s")),
             show_peak(node.get("peak_kib")),
-            began if numbered else plain(node.get("kind")),
+            _began(float(node["started_s"])) if numbered else plain(node.get("kind")),
         )
     return table
+
+
+def _began(started_s: float) -> str:
+    """Say when a unit began; before its build if that was taken over from an earlier daemon."""
+    return f"at {show_duration_short(started_s)}" if started_s >= 0 else "before"
 
 
 def _file(name: object) -> str:

@@ -88,7 +88,9 @@ def _without_units(record: Record) -> str | None:
         return "it ran without gates, so nothing is known of its units"
     if record.get("running"):
         return "none of its units has ended so far"
-    return "nothing was compiled: all was fresh, or it was cargo's own work"
+    if record.get("outcome") == Outcome.DONE:
+        return "nothing was compiled: all was fresh, or it was cargo's own work"
+    return "it ended before any of its units had"
 
 
 def _own(record: Record, spent: Account) -> str:

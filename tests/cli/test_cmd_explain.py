@@ -122,6 +122,13 @@ def test_of_a_long_critical_path_the_end_is_shown():
     assert "critical path (its last 20)" in text
 
 
+def test_a_unit_that_an_earlier_daemon_started_began_before_all_that_is_known():
+    node = {**an_explained()["critical_path"][0], "started_s": -2.7}
+    text = shown(explain_view({**an_explained(via="adopted"), "critical_path": [node]}))
+    assert "taken over from an earlier daemon" in " ".join(text.split())
+    assert text.rstrip().endswith("before")
+
+
 def test_names_from_outside_cannot_drive_the_terminal():
     build = an_explained(root="/a/\x1b[31mx", argv=["\x07"])
     build["slowest"][0]["name"] = "\x1b[2J"

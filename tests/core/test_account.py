@@ -83,6 +83,8 @@ def test_cores_busy_counts_from_when_cargo_started():
         ({"critical_path": [node(18, 32, 15)]},
          "bound by no one thing; its critical path took 32 s of 1 min"),
         ({"units": 0}, "nothing was compiled: all was fresh, or it was cargo's own work"),
+        ({"units": 0, "outcome": "cancelled", "lost": 2}, "it ended before any of its units had"),
+        ({"units": 0, "outcome": "failed"}, "it ended before any of its units had"),
         ({"units": 0, "running": True}, "none of its units has ended so far"),
         ({"units": 0, "gated": False}, "it ran without gates, so nothing is known of its units"),
         ({"waits": {"resolving": 0.2, "waiting in line": 3.0}, "wall_s": 3.2, "running": True,
