@@ -138,7 +138,7 @@ def test_names_from_outside_cannot_drive_the_terminal():
 
 def test_the_view_takes_what_the_core_tells_of_builds_at_every_stage():
     driver = Driver(settings(builds_at_once=1, gates=True, cores=1))
-    driver.post(events.ShimReady(Shim("k1", "/c/gates/gate/rustc-gate", "/c/gates/linkers")))
+    driver.post(events.ShimReady(Shim("k1", "/c/gate", "/c/linkers", "/c/test-gate", "h")))
     driver.run(1, root="/src/one")
     driver.begin(2, "check", root="/src/two")
     for conn, crate in ((11, "serde"), (12, "syn")):

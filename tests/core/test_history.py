@@ -17,7 +17,7 @@ from forge.core.shim import Shim
 from forge.core.state import State
 from tests.core.driver import GIB, Driver, settings
 
-SHIM = Shim("k1", "/cache/gate", "/cache/linkers")
+SHIM = Shim("k1", "/c/gate", "/c/linkers", "/c/test-gate", "h")
 
 
 def unit(name="serde", **fields):

@@ -10,7 +10,7 @@ from forge.core.outcome import Outcome
 from forge.core.shim import Shim
 from tests.core.driver import Driver, settings
 
-SHIM = Shim("k1", "/cache/gates/gate/rustc-gate", "/cache/gates/linkers")
+SHIM = Shim("k1", "/c/gate", "/c/linkers", "/c/test-gate", "h")
 
 
 def driver_with(**changes) -> Driver:
