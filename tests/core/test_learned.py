@@ -178,10 +178,11 @@ class Memory(RuleBasedStateMachine):
 
     @rule(root=st.one_of(st.none(), ROOTS))
     def forget(self, root):
-        gone = [one for one in self.latest() if root in (None, one[0])]
+        known = self.latest()
+        gone = [one for one in known if root in (None, one[0])]
         assert self.learned.forget(root) == len(gone)
-        left = set(self.latest()) - set(gone)
-        self.runs = [one for one in self.runs if (one[0], one[1]) in left]
+        left = [(one, runs) for one, runs in known.items() if one not in gone]
+        self.runs = [(*one, run_s) for one, runs in left for run_s in runs]
 
     @rule()
     def restart(self):
