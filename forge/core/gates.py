@@ -206,7 +206,7 @@ class Gates:
             self.lent.adopt(one.lender, one.conn)
         else:
             self.budget.adopt(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
-        return [Send(one.conn, {"type": "go"})]
+        return [Send(one.conn, {"type": "go"}), *self._lend(one, now)]
 
     def _release(self, one: Behind, now: Moment) -> list[Action]:
         if one.lender:
@@ -242,9 +242,14 @@ class Gates:
             if one.build in self.recorders:
                 self.recorders[one.build].started(one, now.steady_s)
             actions.append(Send(conn, {"type": "go"}))
-            if one.what is What.TEST:  # builds inside may use its cores from now on
-                actions += self._let_in(self.lent.grant(one.build, one.cores), now)
+            actions += self._lend(one, now)
         return actions
+
+    def _lend(self, one: Behind, now: Moment) -> list[Action]:
+        """Let builds inside use the cores of a test from now on."""
+        if one.what is not What.TEST:
+            return []
+        return self._let_in(self.lent.grant(one.build, self._lent_cores(one.build)), now)
 
     def _say_wait(self, one: Behind, now: Moment) -> Send:
         self.crowd.tell(one, now.steady_s)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core import messages
+from forge.core import events, messages
 from forge.core.lent import Lent
 from tests.core.driver import Driver, settings
 
@@ -46,6 +46,38 @@ def test_a_build_inside_a_test_that_holds_every_core_goes_on():
     assert driver.reply(13, "wait")["reason"] == f"waiting for a core of the tests of {outer}"
     driver.receive(11, messages.UnitEnded(exit=0))
     assert driver.reply(13, "go")
+
+
+def test_the_cores_of_all_tests_that_run_are_lent():
+    driver = Driver(settings(cores=8))
+    outer = driver.run(1, "test")
+    test = messages.Test(build=outer, pid=5, binary="/t/ui-1f", name="ui", threads=1)
+    driver.receive(10, test)
+    inner = driver.run(2, root="/src/case", parent=outer, env={"FORGE_TEST": outer})
+    unit = messages.Unit(build=inner, pid=6, crate="case", kinds=["bin"], lender=outer)
+    for conn in (20, 21, 22):
+        driver.receive(conn, unit)
+    assert driver.state.gates.lent.running() == {20}
+    driver.receive(11, test)
+    assert driver.state.gates.lent.running() == {20, 21}, "two tests hold two cores"
+    driver.post(events.Closed(22))
+    driver.receive(20, messages.UnitEnded(exit=0))
+    assert driver.state.gates.lent.running() == {21}
+    assert not driver.state.gates.lent.waiting()
+
+
+def test_a_test_that_an_earlier_daemon_started_lends_its_cores():
+    driver = Driver(settings(cores=8))
+    outer = driver.run(1, "test")
+    inner = driver.run(2, root="/src/case", parent=outer, env={"FORGE_TEST": outer})
+    unit = messages.Unit(build=inner, pid=6, crate="case", kinds=["bin"], lender=outer)
+    for conn in (20, 21, 22):  # they reach the new daemon before their test does
+        driver.receive(conn, unit)
+    driver.receive(
+        10,
+        messages.Test(build=outer, pid=5, binary="/t/ui", name="ui", threads=2, running=True),
+    )
+    assert driver.state.gates.lent.running() == {20, 21}
 
 
 def test_a_test_takes_half_the_machine_until_more_is_known():
