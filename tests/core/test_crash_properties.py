@@ -96,7 +96,7 @@ class World(RuleBasedStateMachine):
             if gate.cores and not gate.message.running and not gate.lender:
                 budget = self.driver.state.gates.budget
                 assert not self.held, "a unit started while the machine is held"
-                assert budget.running_cores <= budget.capacity or len(budget.running()) == 1
+                assert budget.running_cores <= self.cores or len(budget.running()) == 1
         elif kind == "adopted" and launcher:
             launcher.build = message["build"]
         elif kind == "end" and launcher and not launcher.has_cargo:
@@ -137,6 +137,17 @@ class World(RuleBasedStateMachine):
         for _ in range(times if what == "unit" else 1):
             self.gate_asks_of(one, what, threads)
 
+    @precondition(lambda self: self.those("running"))
+    @rule(pick=PICK, tests=st.integers(1, 3))
+    def tests_build(self, pick, tests):
+        """Tests of one core each start, and the first builds: trybuild does that."""
+        one = self.picked(self.those("running"), pick)
+        self.gate_asks_of(one, "test", 1)
+        if self.tests() and not one.lender:
+            self.launch_inside_a_test(3)
+            for _ in range(tests):
+                self.gate_asks_of(one, "test", 1)
+
     @precondition(lambda self: self.running())
     @rule(pick=PICK, exit_code=st.sampled_from([0, 101]))
     def gate_ends(self, pick, exit_code):
@@ -145,9 +156,11 @@ class World(RuleBasedStateMachine):
         self.gate_closes(gate)
 
     @precondition(lambda self: self.gates)
-    @rule(pick=PICK)
-    def gate_dies(self, pick):
-        self.gate_closes(self.picked(list(self.gates.values()), pick))
+    @rule(pick=PICK, inside=st.booleans())
+    def gate_dies(self, pick, inside):
+        gates = list(self.gates.values())
+        lent = [gate for gate in gates if gate.lender]
+        self.gate_closes(self.picked(lent if inside and lent else gates, pick))
 
     @precondition(lambda self: self.those("running"))
     @rule(pick=PICK, exit_code=st.sampled_from([0, 101]))
@@ -160,7 +173,9 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.known())
     @rule(pick=PICK, closed_first=st.booleans())
     def launcher_is_killed(self, pick, closed_first):
-        one = self.picked(self.known(), pick)
+        self.kill_launcher(self.picked(self.known(), pick), closed_first)
+
+    def kill_launcher(self, one, closed_first):
         one.is_alive = False
         name, conn, one.conn = one.build or self.name_on(one.conn), one.conn, None
         end = [events.Closed(conn), events.Gone(f"{name}/launcher", one.pid)]
@@ -170,15 +185,17 @@ class World(RuleBasedStateMachine):
         self.forget_the_dead()
 
     @precondition(lambda self: self.with_cargo())
-    @rule(pick=PICK)
-    def cargo_dies(self, pick):
+    @rule(pick=PICK, tells=st.booleans())
+    def cargo_dies(self, pick, tells=True):
         one = self.picked(self.with_cargo(), pick)
         one.has_cargo = False
         self.post(events.Gone(f"{one.build}/cargo", one.pid + 10_000))
         self.forget_the_dead()
-        if one.is_alive and one.conn is not None:  # its launcher tells, or dies before it can
+        if one.is_alive and one.conn is not None and tells:
             self.post(events.Received(one.conn, messages.Ended(signal=9)))
             self.leave(one)
+        elif one.is_alive and one.conn is not None:
+            self.kill_launcher(one, closed_first=False)
 
     @precondition(lambda self: self.those("running"))
     @rule(pick=PICK)
@@ -239,8 +256,12 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.driver.state.builds)
     @rule(pick=PICK)
     def cancel(self, pick):
-        build = self.picked(list(self.driver.state.builds), pick)
-        self.post(events.Received(900_000, messages.CancelBuild(build=build)))
+        builds = list(self.driver.state.builds.values())
+        build = self.picked(builds, pick)
+        inside = [one for one in builds if one.parent == build.id]
+        self.post(events.Received(900_000, messages.CancelBuild(build=build.id)))
+        for one in [build, *inside]:
+            assert one.is_cancelled or one.id not in self.driver.state.builds, "it goes on"
 
     @rule(cores=st.integers(1, 5))
     def set_cores(self, cores):
@@ -288,8 +309,15 @@ class World(RuleBasedStateMachine):
         if on_budget and not self.held:
             budget = state.gates.budget
             assert budget.running_cores or budget.due_s is not None, "all wait and nothing runs"
-        if state.line.admission.line() and not self.held:
-            assert state.line.admission._admitted, "builds wait in line for nobody"
+        admitted = state.line.admission._admitted
+        assert admitted or self.held or not state.line.admission.line(), "they wait for nobody"
+        for build in state.builds.values():
+            is_at_work = build.phase == "running" and not build.is_compiled
+            assert build.id in admitted or not is_at_work, f"{build.id} is at work uncounted"
+        for lender in {one.lender for one in waiting if one.lender}:
+            tests = [one.cores for one in state.gates.of(lender, What.TEST, running=True)]
+            lent = [one for one in state.gates.behind.values() if one.lender == lender and one.runs]
+            assert len(lent) >= sum(tests), f"cores of the tests of {lender} are idle"
         for one in waiting:
             assert state.gates.why_waits(one, now_of(self.driver))
 
