@@ -157,6 +157,12 @@ SETTINGS: tuple[Setting, ...] = (
         "Cores that Forge may plan with. `auto`: those this process may run on.",
         _count(1, 4096),
     ),
+    Setting(
+        "host.low_water", _SIZE, "auto",
+        "Memory that must stay available: below it builds give way, step by step. `auto`: 4 % of"
+        " the machine, at least 384MiB and at most 8GiB.",
+        _size,
+    ),
     *(
         Setting(
             f"memory_map.{row.key}", _SIZE, "auto",

@@ -185,6 +185,16 @@ class MoveTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasureMemory:
+    """Read memory, and what the trees below these processes have resident.
+
+    `pids` are those of gates, by connection. Answered by `MemoryMeasured` or `MemoryUnmeasured`.
+    """
+
+    pids: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class RemoveJobserver:
     """Close and delete the FIFO of a build."""
 
@@ -270,6 +280,7 @@ Action = (
     | LookAtTokens
     | CountHolders
     | MoveTokens
+    | MeasureMemory
     | RemoveJobserver
     | EnsureDisk
     | FindDisk

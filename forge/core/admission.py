@@ -38,6 +38,7 @@ class Queued:
     build: str
     since_s: float
     is_held: bool
+    is_short: bool
     admitted: tuple[str, ...]
     limit: int
     ahead: tuple[str, ...]
@@ -46,12 +47,19 @@ class Queued:
         """Say it in a line for people; `name` gives the name of a build."""
         if self.is_held:
             return "the machine is held; `forge resume` lets builds go on"
+        if self.is_short:
+            at_work = f"it is short, and {len(self.admitted)} at work"
+            return f"waiting for memory: {at_work}{self._ahead(name)}"
         runs = ", ".join(map(name, self.admitted[:3])) + (", …" if len(self.admitted) > 3 else "")
-        ahead = f"; {len(self.ahead)} ahead: {', '.join(map(name, self.ahead[:3]))}"
         return (
             f"waiting for a build to end: {len(self.admitted)} at work ({runs}), at most"
-            f" {self.limit}{ahead if self.ahead else ''}"
+            f" {self.limit}{self._ahead(name)}"
         )
+
+    def _ahead(self, name: Callable[[str], str]) -> str:
+        if not self.ahead:
+            return ""
+        return f"; {len(self.ahead)} ahead: {', '.join(map(name, self.ahead[:3]))}"
 
 
 @dataclass(slots=True)
@@ -70,6 +78,7 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = max(1, limit)
         self.is_held = False
+        self.is_short = False
         self._admitted: dict[str, bool] = {}  # whether it is short
         self._line: dict[str, _Waiting] = {}
 
@@ -111,6 +120,11 @@ class Admission:
         self.is_held = on
         return self._admit()
 
+    def short(self, on: bool) -> list[str]:
+        """Admit one build at a time while memory is short, or go on."""
+        self.is_short = on
+        return self._admit()
+
     def waiting(self, build: str, *, now_s: float) -> Queued | None:
         """Tell why a build waits; None when it does not."""
         one = self._line.get(build)
@@ -121,6 +135,7 @@ class Admission:
             build=build,
             since_s=max(0.0, now_s - one.since_s),
             is_held=self.is_held,
+            is_short=self.is_short,
             admitted=tuple(self._admitted),
             limit=self.limit,
             ahead=tuple(other.build for other in line[: line.index(one)]),
@@ -134,7 +149,8 @@ class Admission:
         """Assert the invariants."""
         assert not self._admitted.keys() & self._line.keys(), "a build waits and is admitted"
         if self._line and not self.is_held:
-            assert len(self._admitted) >= self.limit, "a build waits while there is room"
+            limit = 1 if self.is_short else self.limit
+            assert len(self._admitted) >= limit, "a build waits while there is room"
         for one in self._line.values():
             assert one.passed <= MAX_PASSED, f"{one.build} was passed too often"
 
@@ -151,6 +167,8 @@ class Admission:
         return admitted
 
     def _has_room(self, one: _Waiting) -> bool:
+        if self.is_short:
+            return not self._admitted
         shorts = sum(self._admitted.values())
         longs = len(self._admitted) - shorts
         if longs + max(0, shorts - self.limit) < self.limit:

@@ -24,7 +24,9 @@ class Behind:
     """A unit, a link or a test, under the number of its gate's connection.
 
     `started_s` None: it waits. `lender`: it uses cores of a test of that build, and asks the budget
-    for none. `ahead` are the builds that had cores when its wait began or ended, with their
+    for none. `want_bytes` is what it books before it starts; `has_core`: it has its core, and waits
+    for these bytes. `is_cancelled`: it was told to end and to wait again, and `undone` is how often
+    it did; `is_paused`: it is stopped where it stands. `ahead` are the builds that had cores when its wait began or ended, with their
     workspace roots. `key` is the name under which its cost is learned; `unit_id`, `externs`,
     `package` tell what depends on what. `told_s` is when its gate heard from us last.
     """
@@ -37,6 +39,13 @@ class Behind:
     cores: int = 1
     started_s: float | None = None
     lender: str | None = None
+    pid: int = 0
+    crate: str | None = None
+    want_bytes: int = 0
+    has_core: bool = False
+    undone: int = 0
+    is_cancelled: bool = False
+    is_paused: bool = False
     ahead: dict[str, str | None] = field(default_factory=dict)
     key: str = ""
     unit_id: str | None = None
@@ -116,6 +125,14 @@ class Crowd:
         self._count(build, one, 1)
         self.waiting.pop(one.conn, None)
 
+    def wait_again(self, one: Behind, now_s: float) -> None:
+        """Take note that what ran waits once more."""
+        build = self.by_build[one.build]
+        self._count(build, one, -1)
+        one.started_s = None
+        self._count(build, one, 1)
+        self.tell(one, now_s)
+
     def drop(self, one: Behind) -> None:
         """Let go of one."""
         del self.by_conn[one.conn]
@@ -163,7 +180,8 @@ def asking_unit(conn: int, message: messages.Unit, now_s: float) -> Behind:
     """Return a rustc that asks."""
     return Behind(
         conn, message.build, What.UNIT, message.crate, now_s,
-        lender=message.lender, key=key_of_unit(message), unit_id=message.id,
+        lender=message.lender, pid=message.pid, crate=message.crate,
+        key=key_of_unit(message), unit_id=message.id,
         externs=tuple(message.externs), package=message.package,
         is_build_script=message.crate.startswith("build_script_"),
         uses_build_script=message.uses_build_script,
@@ -173,7 +191,10 @@ def asking_unit(conn: int, message: messages.Unit, now_s: float) -> Behind:
 def asking_link(conn: int, message: messages.Link, now_s: float) -> Behind:
     """Return a linker that asks. It takes no core: its rustc has one."""
     name = message.output or message.crate or "?"
-    return Behind(conn, message.build, What.LINK, name, now_s, cores=0)
+    return Behind(
+        conn, message.build, What.LINK, name, now_s,
+        cores=0, pid=message.pid, crate=message.crate,
+    )  # fmt: skip
 
 
 def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> Behind:
@@ -185,6 +206,7 @@ def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> 
         message.name,
         now_s,
         cores=cores,
+        pid=message.pid,
         key=key_of_test(message.name, message.threads),
         externs=(os.path.basename(message.binary),),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forge.core.disk import Disk, DiskUsage
+from forge.core.memory import Reading
 from forge.core.messages import Message
 from forge.core.settings import Settings
 from forge.core.shim import Shim
@@ -175,6 +176,21 @@ class TokensMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryMeasured:
+    """A reading of memory, and what holders of bytes had resident then, by connection."""
+
+    reading: Reading
+    used_bytes: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUnmeasured:
+    """Memory cannot be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LockSeen:
     """Whether a build's lock file is locked; one that does not exist is not."""
 
@@ -223,6 +239,8 @@ Event = (
     | ShimReady
     | ShimMissing
     | JobserverMade
+    | MemoryMeasured
+    | MemoryUnmeasured
     | TokensSeen
     | HoldersCounted
     | TokensMoved

@@ -9,8 +9,10 @@ from forge.core.behind import Behind, Crowd, What, asking_link, asking_test, ask
 from forge.core.budget import Budget
 from forge.core.builds import Build
 from forge.core.history import Recorder
-from forge.core.learned import Learned, key_of_test
+from forge.core.learned import Estimate, Learned, key_of_test
 from forge.core.lent import Lent
+from forge.core.memory_claims import claim_of_heavy, claim_of_link, key_of_link
+from forge.core.memory_gate import MemoryGate
 from forge.core.moment import Moment
 from forge.core.replies import error
 
@@ -27,14 +29,16 @@ WAIT_EVERY_S = 1.0
 class Gates:
     """All that is behind gates, by connection; recorders by build, for builds that are known.
 
-    A unit or a test starts when the budget says so, or its lender's tests. A link starts at once:
-    its rustc has a core already, and would keep it from its own linker for ever. Invariant: what
-    waits or runs as a unit or a test is a ticket of the budget or lent to, under the number of its
-    connection.
+    A unit or a test starts when the budget says so, or its lender's tests, and when the bytes that
+    it is known to need are booked. A link asks for bytes alone: its rustc has a core already, and
+    would keep it from its own linker for ever. Invariant: what waits or runs as a unit or a test is
+    a ticket of the budget or lent to, and what books bytes is in the reservations, under the number
+    of its connection.
     """
 
     builds: Mapping[str, Build]
     budget: Budget
+    memory: MemoryGate
     learned: Learned = field(default_factory=Learned)
     lent: Lent = field(default_factory=Lent)
     crowd: Crowd = field(default_factory=Crowd)
@@ -81,9 +85,16 @@ class Gates:
         if conn in self.behind:
             return [_taken(conn)]
         one = asking_link(conn, message, now.steady_s)
-        one.started_s = now.steady_s
         self.crowd.add(one)
-        return [Send(conn, {"type": "go"})]
+        build = self.builds.get(message.build)
+        one.key = key_of_link(message, build.args.profile if build else "dev")
+        claim = claim_of_link(message, self._known(one))
+        if message.running or (build and build.lender):
+            self.memory.adopt(one, claim, now.steady_s)
+            return self._start([conn], now)
+        beside = self.crowd.of(one.build)
+        actions = self._start(self.memory.ask(one, claim, beside, now.steady_s), now)
+        return actions + ([self._say_wait(one, now)] if not one.runs else [])
 
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
         """Take note of what something has cost, and give its cores to the next."""
@@ -104,6 +115,31 @@ class Gates:
         if one.build in self.recorders:
             self.recorders[one.build].tally.lost += 1
         return self._release(one, now)
+
+    def cancelled(self, conn: int, message: messages.Cancelled, now: Moment) -> list[Action]:
+        """Take note that a link was cancelled as asked: it waits again, at the place it had."""
+        one = self.behind.get(conn)
+        if one is None or one.what is not What.LINK or not one.runs:
+            return [error(conn, "protocol-mismatch", "`cancelled` without a link that runs")]
+        one.is_cancelled = False
+        self.crowd.wait_again(one, now.steady_s)
+        started = self._start(self.memory.undo(one), now)
+        return started + ([self._say_wait(one, now)] if not one.runs else [])
+
+    def measured(
+        self, available_bytes: int | None, used_bytes: Mapping[int, int], now: Moment
+    ) -> list[Action]:
+        """Take in what memory is available, and what holders of bytes use, at one moment."""
+        granted = self.memory.reservations.measure(available_bytes, used_bytes)
+        return self._start(granted, now)
+
+    def shut_memory(self, on: bool, now: Moment) -> list[Action]:
+        """Let nothing that books bytes start, or go on."""
+        return self._start(self.memory.reservations.shut(on), now)
+
+    def set_buffer(self, buffer_bytes: int, now: Moment) -> list[Action]:
+        """Plan with another linker buffer from now on."""
+        return self._start(self.memory.set_buffer(buffer_bytes), now)
 
     def set_capacity(self, cores: int, now: Moment) -> list[Action]:
         """Plan with another number of cores from now on."""
@@ -146,6 +182,8 @@ class Gates:
         """Say what something waits for, in a line for people."""
         if one.lender:
             return f"waiting for a core of the tests of {one.lender}"
+        if one.has_core or one.what is What.LINK:
+            return self.memory.why_waits(one, now.steady_s)
         wait = self.budget.waiting(one.conn, now_s=now.steady_s)
         assert wait, f"{one.conn} waits and the budget does not know"
         return wait.text
@@ -155,13 +193,18 @@ class Gates:
         self.budget.check()
         self.lent.check()
         self.crowd.check()
-        running = {
+        self.memory.reservations.check()
+        has_core = {
             conn
             for conn, one in self.behind.items()
-            if one.started_s is not None and one.what is not What.LINK
+            if one.has_core or (one.runs and one.what is not What.LINK)
         }
         held = set(self.budget.running()) | self.lent.running()
-        assert running == held, "a unit runs that has no core, or a core is lost"
+        assert has_core == held, "a unit runs that has no core, or a core is lost"
+        for conn, one in self.behind.items():
+            waits = self.memory.waits(one)
+            assert not (one.runs and waits), f"{conn} runs and waits for memory"
+            assert waits or not one.has_core, f"{conn} has a core and waits for it"
 
     def _ask(self, one: Behind, runs: bool, now: Moment) -> list[Action]:
         if one.conn in self.behind:
@@ -178,7 +221,7 @@ class Gates:
 
     def _ask_budget(self, one: Behind, now: Moment) -> list[int]:
         self._note_ahead(one, self.crowd.beside(one.build, SHOWN_AHEAD))
-        known = self.learned.estimate(self._root_of(one.build), one.key) if one.key else None
+        known = self._known(one)
         return self.budget.ask(
             one.build,
             one.conn,
@@ -194,6 +237,9 @@ class Gates:
             if build != one.build and not one.lender:
                 one.ahead.setdefault(build, self._root_of(build))  # it may be over by now
 
+    def _known(self, one: Behind) -> Estimate | None:
+        return self.learned.estimate(self._root_of(one.build), one.key) if one.key else None
+
     def _root_of(self, build_id: str) -> str | None:
         build = self.builds.get(build_id)
         return build.root if build else None
@@ -206,14 +252,16 @@ class Gates:
             self.lent.adopt(one.lender, one.conn)
         else:
             self.budget.adopt(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
+            self.memory.adopt(one, claim_of_heavy(self._known(one)), now.steady_s)
         return [Send(one.conn, {"type": "go"}), *self._lend(one, now)]
 
     def _release(self, one: Behind, now: Moment) -> list[Action]:
+        actions = self._start(self.memory.release(one), now)
         if one.lender:
             cores = self._lent_cores(one.lender)
-            return self._let_in(self.lent.release(one.lender, one.conn, cores), now)
+            return actions + self._let_in(self.lent.release(one.lender, one.conn, cores), now)
         self._released_last, self._released_s = one.build, now.steady_s
-        return self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
+        return actions + self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
 
     def _cores_of(self, message: messages.Test) -> int:
         """Return how many cores a test binary is to have: as many as it kept busy before, else as
@@ -231,9 +279,26 @@ class Gates:
         return sum(one.cores for one in self.of(lender, What.TEST, running=True))
 
     def _let_in(self, granted: list[int], now: Moment) -> list[Action]:
+        """Start what has got its core, if the bytes that it needs are there as well."""
         actions: list[Action] = []
         for conn in granted:
             one = self.behind[conn]
+            if one.lender:
+                actions += self._start([conn], now)
+                continue
+            one.has_core = True
+            claim = claim_of_heavy(self._known(one))
+            may_start = self.memory.ask(one, claim, (), now.steady_s)
+            actions += self._start(may_start, now)
+            if one.has_core:
+                actions.append(self._say_wait(one, now))
+        return actions
+
+    def _start(self, conns: list[int], now: Moment) -> list[Action]:
+        actions: list[Action] = []
+        for conn in conns:
+            one = self.behind[conn]
+            one.has_core = False
             if now.steady_s > one.asked_s:
                 self._note_ahead(one, self.crowd.beside(one.build, SHOWN_AHEAD))
             if self._released_s > one.asked_s:

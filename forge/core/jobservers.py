@@ -45,6 +45,7 @@ class Jobservers:
         self._holders: Mapping[str, int] = {}
         self._looked_s = float("-inf")
         self._busy_then = 0
+        self._is_short = False
         self._asked_s: float | None = None
 
     def begin(self, build: Build, granted: int | None, now: Moment) -> list[Action]:
@@ -60,6 +61,13 @@ class Jobservers:
             return []
         self.tokens.end(build_id)
         return [*self._set_capacity(now), *self._look(now)]
+
+    def is_short(self, on: bool, now: Moment) -> list[Action]:
+        """Let no further unit start while memory is short: one runs on. Or go on."""
+        if on is self._is_short:
+            return []
+        self._is_short = on
+        return self._set_capacity(now)
 
     def set_cores(self, now: Moment) -> list[Action]:
         """Plan with as many cores as the settings give from now on."""
@@ -168,7 +176,7 @@ class Jobservers:
         return self._state.gates.set_capacity(cores, now)
 
     def _cores(self) -> int:
-        return self._state.settings.cores
+        return 0 if self._is_short else self._state.settings.cores
 
     def _units(self) -> dict[str, tuple[int, int]]:
         """Return how many units of each build run and wait at gates."""

@@ -77,6 +77,10 @@ class WaitingLine:
         """Admit nobody, or go on."""
         return self._go_on(self.admission.hold(on), now)
 
+    def is_short(self, on: bool, now: Moment) -> list[Action]:
+        """Admit nobody while memory is short, unless nobody else is at work, or go on."""
+        return self._go_on(self.admission.short(on), now)
+
     def set_limit(self, now: Moment) -> list[Action]:
         """Admit as many as the settings allow from now on."""
         return self._go_on(self.admission.set_limit(self._limit()), now)

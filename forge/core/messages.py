@@ -219,6 +219,17 @@ class LinkEnded(UnitEnded):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(Message):
+    """A link was ended as asked, and waits for another `go`."""
+
+    type_name = "cancelled"
+    wall_s: float = 0.0
+    user_s: float = 0.0
+    system_s: float = 0.0
+    peak_kib: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Test(Message):
     """A test gate asks to start its test binary, or tells that it runs.
 
@@ -243,7 +254,8 @@ class TestEnded(UnitEnded):
 
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
-    SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded, Test, TestEnded,
+    SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded,
+    Cancelled, Test, TestEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}
 

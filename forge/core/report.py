@@ -39,6 +39,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
                 for row in state.settings.memory_map.rows
             ],
         },
+        "memory": memory_report(state),
         "disk": disk_report(state),
         "shim": {
             "phase": state.shim.phase,
@@ -68,6 +69,31 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             _build_report(state, build, standings.get(build.id), behind.get(build.id, []), now)
             for build in state.builds.values()
         ],
+    }
+
+
+def memory_report(state: "State") -> dict[str, Any]:
+    """Build the part of the status that tells of memory: measured, booked, and where we stand."""
+    watch, reservations = state.memory, state.gates.memory.reservations
+    reading = watch.reading
+    return {
+        "total_bytes": reading.total_bytes if reading else None,
+        "available_bytes": reading.available_bytes if reading else None,
+        "low_water_bytes": watch.low_water_bytes,
+        "falling_bytes_per_s": round(watch.fall_bytes_per_s),
+        "swap_used_bytes": reading.swap.used_bytes if reading else None,
+        "rung": watch.ladder.rung.title,
+        "signs": list(watch.tightness.signs.values()),
+        "missing": [f"{one.what}: {one.reason}" for one in reading.missing] if reading else [],
+        "failure": watch.failure,
+        "buffer": {
+            "size_bytes": reservations.buffer_bytes,
+            "booked_bytes": reservations.booked_bytes,
+            "untouched_bytes": reservations.untouched_bytes,
+            "room_bytes": max(0, reservations.room_bytes),
+            "holders": len(reservations.holders()),
+            "waiting": reservations.waiting_count,
+        },
     }
 
 

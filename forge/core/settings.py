@@ -11,6 +11,7 @@ class Settings:
     """What holds now. `disk` None: no RAM disk is wanted (`disk.kind = "none"`).
 
     `socket_path` is where gates reach the daemon, `jobserver_dir` where builds' FIFOs are.
+    `low_water_mib` is what stays available; None: proposed from the machine's size.
     `builds_at_once` None: as many as the cores make sense for.
     """
 
@@ -20,6 +21,7 @@ class Settings:
     socket_path: str = ""
     jobserver_dir: str = ""
     gates: bool = True
+    low_water_mib: int | None = None
     builds_at_once: int | None = None
     override_config_target_dir: bool = True
     link_target: bool = False

@@ -31,6 +31,8 @@ from forge.core.launches import Launches
 from forge.core.learned import Learned
 from forge.core.leases import Leases
 from forge.core.line import WaitingLine
+from forge.core.memory_gate import MemoryGate
+from forge.core.memory_watch import MemoryWatch
 from forge.core.moment import Moment
 from forge.core.past_builds import PastBuilds
 from forge.core.redirect import decide
@@ -40,6 +42,7 @@ from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
+from forge.core.units import MIB
 from forge.core.workspace import target_dir_name
 
 
@@ -54,10 +57,12 @@ class State:
         self.shim = ShimLife()
         self.target_dirs: dict[str, TargetDir] = {}
         self.leases = Leases(self, next_build)
+        memory = MemoryGate.of_buffer(settings.memory_map.size_mib("linker_buffer") * MIB)
         known = Learned() if learned is None else learned  # an empty one is false
-        self.gates = Gates(self.leases.builds, Budget(settings.cores), known)
+        self.gates = Gates(self.leases.builds, Budget(settings.cores), memory, known)
         self.jobservers = Jobservers(self)
         self.launches = Launches(self)
+        self.memory = MemoryWatch(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
         past_builds = PastBuilds(self)
@@ -88,6 +93,8 @@ class State:
             events.TokensSeen: self.jobservers.seen,
             events.TokensMoved: self.jobservers.moved,
             events.HoldersCounted: self.jobservers.counted,
+            events.MemoryMeasured: self.memory.measured,
+            events.MemoryUnmeasured: self.memory.unmeasured,
             events.LockSeen: self.line.lock_seen,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
@@ -102,6 +109,7 @@ class State:
             messages.UnitEnded: self.gates.ended,
             messages.Link: self.gates.link,
             messages.LinkEnded: self.gates.ended,
+            messages.Cancelled: self.gates.cancelled,
             messages.Test: self._test,
             messages.TestEnded: self.gates.ended,
             messages.CancelBuild: self.steering.cancel_build,
@@ -137,7 +145,7 @@ class State:
     @property
     def due_s(self) -> float | None:
         """When the next tick is wanted, by the steady clock; None when the usual ones will do."""
-        dues = (self.gates.budget.due_s, self.jobservers.due_s)
+        dues = (self.gates.budget.due_s, self.jobservers.due_s, self.memory.due_s)
         return min((due_s for due_s in dues if due_s is not None), default=None)
 
     def check(self) -> None:
@@ -146,6 +154,7 @@ class State:
         self.gates.check()
         self.line.check()
         self.jobservers.check()
+        self.memory.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -275,6 +284,8 @@ class State:
         was, self.settings = self.settings, event.settings
         line = f"configuration read: {event.settings.config_file or 'defaults'}"
         actions = self.jobservers.set_cores(now) + self.line.set_limit(now)
+        buffer_bytes = event.settings.memory_map.size_mib("linker_buffer") * MIB
+        actions += self.gates.set_buffer(buffer_bytes, now)
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
@@ -340,6 +351,7 @@ class State:
 
     def _tick(self, event: events.Tick, now: Moment) -> list[Action]:
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
+        actions += self.memory.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)

@@ -39,6 +39,8 @@ class Wait:
         """Say it in a line for people."""
         busy = f"{self.running_cores} of {plural(self.capacity, 'core')} busy"
         needs = f", this needs {self.cores}" if self.cores > 1 else ""
+        if not self.capacity and self.why is Why.CORES:
+            busy = "one unit runs while memory is short"
         said = {
             Why.HELD: "waiting: the machine is held",
             Why.OWN_CAP: "waiting for this build's own units: it runs as many as it may",

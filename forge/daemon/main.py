@@ -29,6 +29,7 @@ from forge.host.database import Database
 from forge.host.fifo import Jobservers, sweep
 from forge.host.limits import raise_open_files
 from forge.host.memories import Memories
+from forge.host.memory import open_memory
 from forge.host.ramdisk import RamDisk
 from forge.host.state_dir import note_daemon_command, private_dir
 from forge.host.store import Store
@@ -125,6 +126,7 @@ async def _serve(
         env,
         store,
         memories,
+        open_memory(),
         watches,
         server,
         log,

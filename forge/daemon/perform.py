@@ -5,6 +5,7 @@ one for walking target dirs, one for the database, and a few for all that a buil
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from forge.core import actions, events
 from forge.core.disk import Disk, DiskKind
+from forge.core.process_tree import resident_bytes
 from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
@@ -23,6 +25,7 @@ from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.build_locks import is_locked
 from forge.host.disk_usage import measure_tree
+from forge.host.process_table import read_table
 from forge.host.shim import current_shim
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
 from forge.paths import cache_dir
@@ -48,6 +51,7 @@ class Performer:
         self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
         self._build_threads = ThreadPoolExecutor(4, "build")
+        self._memory_thread = ThreadPoolExecutor(1, "memory")
         self._does: dict[type, Callable[[Any], None]] = {
             actions.Send: self._send,
             actions.Log: lambda a: ports.log.write(a.decision, a.fields),
@@ -71,6 +75,7 @@ class Performer:
             actions.RemoveJobserver: tokens.remove,
             actions.LookAtTokens: tokens.look,
             actions.MoveTokens: tokens.move,
+            actions.MeasureMemory: self._in(self._memory_thread, self._measure_memory),
             actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
             actions.FindDisk: self._in(self._disk_thread, self._find_disk),
@@ -95,6 +100,7 @@ class Performer:
             self._shim_thread,
             self._walk_thread,
             self._build_threads,
+            self._memory_thread,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
         self._memory.close()
@@ -135,6 +141,16 @@ class Performer:
         process = self._ports.watches.process(action.key)
         if process:
             processes.end_tree(process)
+
+    def _measure_memory(self, action: actions.MeasureMemory) -> events.Event:
+        try:
+            used = resident_bytes(action.pids.values(), read_table()) if action.pids else {}
+            reading = self._ports.memory.read(time.monotonic())
+        except OSError as error:
+            return events.MemoryUnmeasured(str(error))
+        return events.MemoryMeasured(
+            reading, {conn: used[pid] for conn, pid in action.pids.items() if used.get(pid)}
+        )
 
     def _probe_lock(self, action: actions.ProbeLock) -> events.Event:
         return events.LockSeen(action.build, is_locked(action.path))

@@ -10,6 +10,7 @@ from forge.daemon.server import Server
 from forge.daemon.watches import Watches
 from forge.host.fifo import Jobservers
 from forge.host.memories import Memories
+from forge.host.memory import Memory
 from forge.host.ramdisk import RamDisk
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
@@ -26,6 +27,7 @@ class Ports:
     env: Mapping[str, str]
     store: Store
     memories: Memories
+    memory: Memory
     watches: Watches
     server: Server
     log: DecisionLog

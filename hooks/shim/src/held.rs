@@ -3,7 +3,7 @@
 //! The daemon may be replaced meanwhile. Then the gate looks for the new one once a second and tells
 //! it what runs, so that it is counted without having been asked for. A daemon that refuses is left
 //! alone. Nothing of this is ever said on stderr, and nothing the daemon says can spoil the work,
-//! except `end`.
+//! except `end`. What it has stopped with `pause` goes on when it is gone: nobody else would say so.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use crate::child::{Attendant, Child, Ending};
 use crate::lease::{self, Request};
 use crate::message::{self, Message};
 use crate::peer::{Failure, Look, Peer};
+use crate::sys;
 
 const SEEK_EVERY: Duration = Duration::from_secs(1);
 const END_GRACE: Duration = Duration::from_secs(2);
@@ -24,6 +25,7 @@ pub struct Held {
     /// A new daemon was told that we run, and has not answered.
     is_unanswered: bool,
     ending: Option<Ending>,
+    is_paused: bool,
 }
 
 impl Held {
@@ -35,6 +37,7 @@ impl Held {
             seek_at: None,
             is_unanswered: false,
             ending: None,
+            is_paused: false,
         }
     }
 
@@ -54,7 +57,10 @@ impl Held {
         while let Some(peer) = &mut self.peer {
             match peer.look() {
                 Look::Nothing => return None,
-                Look::Gone => self.lose(),
+                Look::Gone => {
+                    self.resume(child);
+                    self.lose();
+                }
                 Look::Line(line) => {
                     let word = self.heed(&line, child);
                     if word.is_some() {
@@ -72,12 +78,23 @@ impl Held {
         match word.as_slice() {
             b"go" => self.is_unanswered = false,
             b"error" if self.is_unanswered => self.peer = None,
+            b"pause" if self.ending.is_none() => {
+                child.signal(sys::SIGSTOP);
+                self.is_paused = true;
+            }
+            b"resume" => self.resume(child),
             b"end" if self.ending.is_none() => {
                 self.ending = Some(Ending::of(child, END_GRACE));
             }
             _ => return Some(word),
         }
         None
+    }
+
+    fn resume(&mut self, child: &Child) {
+        if std::mem::take(&mut self.is_paused) {
+            child.signal(sys::SIGCONT);
+        }
     }
 
     /// Tell how it has ended; a daemon that does not listen any more is no concern of ours.

@@ -19,6 +19,7 @@ mod os {
     pub const SIGCHLD: c_int = 17;
     pub const SIGCONT: c_int = 18;
     pub const SIGTSTP: c_int = 20;
+    pub const SIGSTOP: c_int = 19;
     pub const SA_SIGINFO: c_int = 4;
     pub const SA_RESTART: c_int = 0x1000_0000;
     pub const SA_NOCLDSTOP: c_int = 1;
@@ -40,6 +41,7 @@ mod os {
     pub const SIGCHLD: c_int = 20;
     pub const SIGCONT: c_int = 19;
     pub const SIGTSTP: c_int = 18;
+    pub const SIGSTOP: c_int = 17;
     pub const SA_SIGINFO: c_int = 0x40;
     pub const SA_RESTART: c_int = 2;
     pub const SA_NOCLDSTOP: c_int = 8;

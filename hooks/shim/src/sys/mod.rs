@@ -11,7 +11,7 @@ mod sockets;
 
 pub use c::{
     PollFd, EAGAIN, EINPROGRESS, EINTR, ENOENT, POLLIN, POLLOUT, SIGCHLD, SIGCONT, SIGHUP, SIGINT,
-    SIGKILL, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH,
+    SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGWINCH,
 };
 pub use children::{end_like, wait, Status, Usage};
 pub use descriptors::{open_inheritable, read_some, try_lock, wait_ready, write_some, Fd};

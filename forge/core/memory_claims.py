@@ -1,0 +1,61 @@
+"""How much memory a link, a heavy unit or a test is taken to need, and in whose words.
+
+What it needed before counts, with a margin; for a link that was never seen, the bytes of its
+inputs. Measured (docs/design/reservations.md): rust-lld and mold peak near 23 MiB + 1.8 x inputs,
+GNU ld at 1.45 x. A unit that was never seen to be heavy books nothing: most need less than 512 MiB,
+and those are what the room beside the buffer is for.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+
+from forge.core import messages
+from forge.core.learned import Estimate
+from forge.core.units import MIB
+
+LEARNED_MARGIN = 1.15
+LINK_BASE_BYTES = 30 * MIB
+LINK_FACTORS = {"ld": 1.5, "lld": 2.0, "mold": 2.0}
+UNKNOWN_LINK_FACTOR = 2.0
+HEAVY_BYTES = 512 * MIB
+"""A unit or a test is made to reserve from here on."""
+
+BUILD_SCRIPT = "build_script_"
+_HASH = re.compile(r"-[0-9a-f]{16}(?=\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Bytes to be booked, 0 for none, and whether an earlier run says so."""
+
+    want_bytes: int
+    is_learned: bool
+
+
+def claim_of_link(message: messages.Link, known: Estimate | None) -> Claim:
+    """Return what a linker is to book."""
+    if known is not None and known.peak_kib:
+        return _learned(known)
+    factor = LINK_FACTORS.get(message.linker_kind, UNKNOWN_LINK_FACTOR)
+    return Claim(LINK_BASE_BYTES + int(factor * max(0, message.input_bytes)), is_learned=False)
+
+
+def claim_of_heavy(known: Estimate | None) -> Claim:
+    """Return what a unit or a test is to book: nothing, unless it is known to be heavy."""
+    if known is None or known.peak_kib * 1024 < HEAVY_BYTES:
+        return Claim(0, is_learned=known is not None)
+    return _learned(known)
+
+
+def key_of_link(message: messages.Link, profile: str) -> str:
+    """Name a link, the same in each build: artifact, profile, target and linker."""
+    directory, output = os.path.split(message.output or "")
+    name = _HASH.sub("", output) or message.crate or "?"
+    if name.startswith(BUILD_SCRIPT):  # all have one name; the directory tells them apart
+        name = f"{_HASH.sub('', os.path.basename(directory))}/{name}"
+    return f"link {name} {profile} {message.target or ''} {message.linker_kind}"
+
+
+def _learned(known: Estimate) -> Claim:
+    return Claim(int(known.peak_kib * 1024 * LEARNED_MARGIN), is_learned=True)
