@@ -51,3 +51,12 @@ def open_unit(daemon, build, *, running):
          "running": running}
     )  # fmt: skip
     return connection
+
+
+def open_link(daemon, build, *, input_bytes=0, running=False):
+    connection = daemon.connect()
+    connection.send(
+        {"type": "link", "build": build, "pid": os.getpid(), "crate": "c", "output": "/t/c",
+         "input_bytes": input_bytes, "linker_kind": "lld", "running": running}
+    )  # fmt: skip
+    return connection

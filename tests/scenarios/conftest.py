@@ -70,7 +70,9 @@ class PrivateForge:
     def socket(self) -> Path:
         return self.state_dir / "forged.sock"
 
-    def configure(self, *, size: str = "2GiB", kind: str | None = None, builds: str = "") -> None:
+    def configure(
+        self, *, size: str = "2GiB", kind: str | None = None, builds: str = "", more: str = ""
+    ) -> None:
         """Write forge.toml: a RAM disk of our own, and whatever else is asked for."""
         lines = ["[disk]", f'size = "{size}"']
         if kind:
@@ -79,7 +81,7 @@ class PrivateForge:
             lines.append(f'volume_name = "{self.mount_point.name}"')
         else:
             lines.append(f'mount_point = "{self.mount_point}"')
-        lines += ["[builds]", builds]
+        lines += ["[builds]", builds, more]
         Path(self.env["FORGE_CONFIG"]).write_text("\n".join(lines) + "\n")
 
     def run(
