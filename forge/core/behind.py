@@ -26,9 +26,10 @@ class Behind:
     `started_s` None: it waits. `lender`: it uses cores of a test of that build, and asks the budget
     for none. `want_bytes` is what it books before it starts; `has_core`: it has its core, and waits
     for these bytes. `is_cancelled`: it was told to end and to wait again, and `undone` is how often
-    it did; `is_paused`: it is stopped where it stands. `ahead` are the builds that had cores when its wait began or ended, with their
-    workspace roots. `key` is the name under which its cost is learned; `unit_id`, `externs`,
-    `package` tell what depends on what. `told_s` is when its gate heard from us last.
+    it did; `is_paused`: it is stopped where it stands. `ahead` are the builds that had cores when
+    its wait began or ended, with their workspace roots. `key` is the name under which its cost is
+    learned; `unit_id`, `externs`, `package` tell what depends on what. `told_s` is when its gate
+    heard from us last.
     """
 
     conn: int

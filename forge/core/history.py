@@ -14,6 +14,9 @@ from forge.core.start import without_secrets
 
 SLOWEST = 10
 MAX_PATH = 200
+NOISE = 1.02
+"""wait4(2) tells of a rustc the largest of itself and of all that it has waited for."""
+
 MAX_PARTS = 20_000
 """Units of one build beyond that are counted and not remembered one by one."""
 
@@ -75,6 +78,8 @@ class Recorder:
     _graph: UnitGraph = field(default_factory=UnitGraph)
     _build_scripts: dict[str, str] = field(default_factory=dict)
     _kinds: list[What] = field(default_factory=list)
+    _own_kib: list[int] = field(default_factory=list)
+    _link_kib: dict[str, int] = field(default_factory=dict)
 
     def started(self, one: Behind, now_s: float) -> None:
         """Take note of how long something waited, and behind whom."""
@@ -108,12 +113,25 @@ class Recorder:
         )
         self.parts.append(node)
         self._kinds.append(one.what)
+        self._own_kib.append(self._own_peak_kib(one, message))
         if one.ahead and node.started_s > node.asked_s:
             self._ahead[node.id] = list(one.ahead)
         if one.what is not What.LINK:
             self._graph.add(node)
         if one.is_build_script and one.package:
             self._build_scripts[one.package] = node.id
+
+    def _own_peak_kib(self, one: Behind, message: messages.UnitEnded) -> int:
+        """Return what one needed itself: a rustc's figure is its linker's, if that needed more.
+
+        0: it is not known, and less than what its linker has booked.
+        """
+        crate = one.crate or ""
+        if one.what is What.LINK:
+            self._link_kib[crate] = max(message.peak_kib, self._link_kib.get(crate, 0))
+        elif one.what is What.UNIT and message.peak_kib <= self._link_kib.get(crate, 0) * NOISE:
+            return 0
+        return message.peak_kib
 
     def observations(self, root: str | None, *, is_whole: bool = True) -> Iterator[Observation]:
         """Yield what is to be learned from the build.
@@ -126,10 +144,10 @@ class Recorder:
             for name, rank_s in self._graph.ranks().items():
                 key = self._graph.nodes[name].key
                 ranks[key] = max(rank_s, ranks.get(key, 0.0))
-        for what, node in zip(self._kinds, self.parts, strict=True):
+        for what, node, own_kib in zip(self._kinds, self.parts, self._own_kib, strict=True):
             if node.key:
                 yield Observation(
-                    root or "", node.key, node.run_s, node.cpu_s, node.peak_kib,
+                    root or "", node.key, node.run_s, node.cpu_s, own_kib,
                     ranks.get(node.key) if what is What.UNIT else None,
                 )  # fmt: skip
 

@@ -124,6 +124,22 @@ def test_the_next_link_of_the_same_artifact_books_what_the_last_one_needed():
     assert driver.state.gates.behind[11].want_bytes == int(800 * 1.15 * MIB)
 
 
+def test_a_rustc_is_not_taken_to_need_what_its_linker_needed():
+    driver = driver_of()
+    build = driver.run(1)
+    unit(driver, 10, build, "app"), link(driver, 11, build, 1000, crate="app")
+    driver.receive(11, messages.LinkEnded(exit=0, peak_kib=900 * 1024))
+    driver.receive(10, messages.UnitEnded(exit=0, wall_s=1.0, peak_kib=901 * 1024))
+    unit(driver, 12, build, "lto"), link(driver, 13, build, 100, crate="lto")
+    driver.receive(13, messages.LinkEnded(exit=0, peak_kib=200 * 1024))
+    driver.receive(12, messages.UnitEnded(exit=0, wall_s=1.0, peak_kib=2000 * 1024))
+    driver.receive(1, messages.Ended(exit=0))
+    build = driver.run(2)
+    unit(driver, 20, build, "app"), unit(driver, 21, build, "lto")
+    wanted = [driver.state.gates.behind[conn].want_bytes // MIB for conn in (20, 21)]
+    assert wanted == [0, 2300]
+
+
 def test_a_link_whose_gate_vanishes_gives_its_bytes_back():
     driver = driver_of()
     build = driver.run(1)
