@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forge.core.disk import DiskKind
-from forge.core.memory_map import REFERENCE_ROWS
+from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
 from forge.core.units import parse_size_mib
 from forge.errors import ConfigInvalid
 
@@ -95,6 +95,16 @@ def _url(value: Any) -> str:
 
 _SIZE = 'a size such as "64GiB", or "auto"'
 _KINDS = ", ".join(f'"{kind}"' for kind in DiskKind)
+_ROWS_BY_THEMSELVES = {
+    "model": "78GiB on a machine of exactly 256GiB, which is taken for the reference host; nothing"
+    " on any other",
+    "draft_model": "3GiB beside a model of 78GiB that nobody has set; else nothing",
+    "agent_context": "its part of what the models and the operating system leave; nothing without"
+    " a model",
+    "operating_system": "4GiB and a sixteenth of the machine, or half of what the models leave if"
+    " that is less",
+    "linker_buffer": "what the other rows leave",
+}
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
@@ -105,7 +115,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "disk.size", _SIZE, "auto",
-        "Size of the RAM disk. `auto`: its row of the memory map.",
+        "Size of the RAM disk, and its row of the memory map. `auto`: its part of what the models"
+        " and the operating system leave, at most 64GiB.",
         _size,
     ),
     Setting(
@@ -165,12 +176,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     *(
         Setting(
-            f"memory_map.{row.key}", _SIZE, "auto",
-            f"The row `{row.tenant}` of the memory map. `auto`: scaled from the reference host.",
+            row.setting, _SIZE, "auto",
+            f"The row `{row.tenant}` of the memory map. `auto`: {_ROWS_BY_THEMSELVES[row.key]}.",
             _size,
         )
         for row in REFERENCE_ROWS
-        if row.key != "ram_disk"
+        if row.key in _ROWS_BY_THEMSELVES
     ),
     Setting(
         "inference.url", "an http or https address", "http://127.0.0.1:8080",
@@ -203,6 +214,26 @@ class Config:
     def is_set(self, key: str) -> bool:
         """Say whether the file sets `key`."""
         return key in self.values
+
+
+def memory_map(cfg: Config, total_mib: int, file: str) -> MemoryMap:
+    """Return the memory map of a machine with these settings.
+
+    Raises ConfigInvalid with `file` and the setting to change when it does not fit the memory.
+    """
+    wanted = {row.key: cfg[row.setting] for row in REFERENCE_ROWS}
+    if cfg["disk.kind"] == "none":
+        wanted["ram_disk"] = 0
+    low_water_mib = cfg["host.low_water"] or 0
+    if low_water_mib >= total_mib:
+        raise ConfigInvalid(
+            f"{file}: all {total_mib} MiB of memory are below the low water;"
+            f" lower `host.low_water` ({low_water_mib} MiB)"
+        )
+    try:
+        return propose(total_mib, {key: mib for key, mib in wanted.items() if mib is not None})
+    except ValueError as error:
+        raise ConfigInvalid(f"{file}: {error}") from None
 
 
 def load(path: Path) -> Config:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,43 @@ def test_a_home_directory_may_be_written_with_a_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/u")
     cfg = config.parse('[disk]\nmount_point = "~/builds"\n', FILE)
     assert cfg["disk.mount_point"] == "/home/u/builds"
+
+
+def test_the_memory_map_takes_every_row_from_its_setting():
+    rows = {"model": 20, "draft_model": 1, "agent_context": 9, "operating_system": 7}
+    text = "".join(f"memory_map.{key} = '{size}GiB'\n" for key, size in rows.items())
+    memory_map = config.memory_map(
+        config.parse(text + "disk.size = '15GiB'\n", FILE), 64 * 1024, "forge.toml"
+    )
+    sizes = {row.key: row.size_mib / 1024 for row in memory_map.rows}
+    assert sizes == rows | {"ram_disk": 15, "linker_buffer": 12}
+
+
+def test_without_a_ram_disk_its_row_is_empty():
+    cfg = config.parse('disk = {kind = "none", size = "4GiB"}\n', FILE)
+    assert config.memory_map(cfg, 64 * 1024, "forge.toml").size_mib("ram_disk") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "way_out"),
+    [
+        ("disk.size = '60GiB'\n", r"^forge.toml: .* lower `disk.size` \(61440 MiB\)$"),
+        ("memory_map.model = '65GiB'\n", "lower `memory_map.model`"),
+        ("host.low_water = '64GiB'\n", r"lower `host.low_water` \(65536 MiB\)"),
+    ],
+)
+def test_a_memory_map_that_does_not_fit_is_refused_with_the_setting_to_change(text, way_out):
+    with pytest.raises(ConfigInvalid, match=way_out):
+        config.memory_map(config.parse(text, FILE), 64 * 1024, "forge.toml")
+
+
+def test_the_example_of_the_reference_host_gives_the_rows_of_the_design():
+    docs = Path(__file__).parent.parent / "docs"
+    page = (docs / "design" / "memory-map.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (\d+) \| (wired|dynamic|reserved) \|$", page, re.MULTILINE)
+    assert sum(int(gib) for _, gib, _ in rows) == 256
+    cfg = config.load(docs / "examples" / "reference-host.toml")
+    memory_map = config.memory_map(cfg, cfg["host.memory"], "reference-host.toml")
+    assert rows == [
+        (row.tenant, f"{row.size_mib / 1024:.0f}", row.kind.value) for row in memory_map.rows
+    ]

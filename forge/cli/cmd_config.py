@@ -10,9 +10,9 @@ from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.config_file import rows, write_config
 from forge.cli.questions import ask_status, say
 from forge.cli.render import plain, print_json, print_lines, settings_view
-from forge.config import Config, load
-from forge.core.memory_map import REFERENCE_ROWS, propose
-from forge.core.units import plural
+from forge.client import this_machine
+from forge.config import Config, load, memory_map
+from forge.core.units import MIB, plural
 from forge.errors import ConfigInvalid, ForgeError
 
 
@@ -57,8 +57,9 @@ def path(call: Call) -> None:
 def check(call: Call, file: str | None) -> None:
     """Check forge.toml, or FILE.
 
-    One line says what is wrong, and the exit code is 78. The daemon checks the file by itself when
-    it changes, and keeps what held before when it is wrong.
+    One line says what is wrong, and the exit code is 78. The memory map must fit the memory:
+    host.memory, or else this machine's. The daemon checks the file by itself when it changes, and
+    keeps what held before when it is wrong.
     """
     place = Path(file or paths.config_file(call.env))
     if not place.exists():
@@ -67,7 +68,7 @@ def check(call: Call, file: str | None) -> None:
         click.echo(f"{plain(place)}: there is none, so every setting has its default")
         return
     cfg = load(place)
-    _check_memory_map(call, cfg, place)
+    memory_map(cfg, _memory_mib(call, cfg), str(place))
     click.echo(f"{plain(place)}: {plural(len(cfg.values), 'setting')}, all right")
 
 
@@ -103,31 +104,29 @@ def _computed(call: Call, file: Path) -> dict[str, object]:
     if theirs != (str(file) if file.exists() else None):
         say(f"the daemon reads {theirs or 'no file'}; computed values are left out")
         return {}
-    disk, memory_map = report["disk"], report["memory_map"]
+    disk, planned = report["disk"], report["memory_map"]
     found: dict[str, object] = {
-        "host.memory": memory_map["total_mib"],
+        "host.memory": planned["total_mib"],
         "host.cores": report["cores"],
+        "host.low_water": _mib((report.get("memory") or {}).get("low_water_bytes")),
         "disk.kind": disk["kind"],
         "disk.size": disk["wanted_mib"],
         "disk.mount_point": disk["mount_point"],
         "disk.inodes": disk["total_files"] or None,
     }
-    found |= {f"memory_map.{row['key']}": row["size_mib"] for row in memory_map["rows"]}
+    found |= {f"memory_map.{row['key']}": row["size_mib"] for row in planned["rows"]}
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _check_memory_map(call: Call, cfg: Config, place: Path) -> None:
-    """Check that the rows fit the memory: the one that is set, or the one the daemon measured."""
-    total_mib = cfg["host.memory"]
-    if total_mib is None:
-        try:
-            total_mib = ask_status(call)["memory_map"]["total_mib"]
-        except ForgeError:
-            return
-    wanted = {row.key: cfg[f"memory_map.{row.key}"] for row in REFERENCE_ROWS
-              if row.key != "ram_disk"}  # fmt: skip
-    wanted["ram_disk"] = cfg["disk.size"]
+def _mib(count: int | None) -> int | None:
+    return None if count is None else count // MIB
+
+
+def _memory_mib(call: Call, cfg: Config) -> int:
+    """Return what the rows must fit: what is set, what the daemon plans with, what there is."""
+    if cfg["host.memory"] is not None:
+        return int(cfg["host.memory"])
     try:
-        propose(total_mib, {key: size for key, size in wanted.items() if size is not None})
-    except ValueError as error:
-        raise ConfigInvalid(f"{place}: {error}") from None
+        return int(ask_status(call)["memory_map"]["total_mib"])
+    except ForgeError:
+        return this_machine.memory_mib()

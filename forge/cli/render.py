@@ -162,7 +162,7 @@ def decision_line(entry: Mapping[str, Any]) -> Text:
 def _disk_line(disk: Report) -> str:
     phase = disk.get("phase")
     if phase == "off":
-        return 'off: disk.kind is "none"'
+        return 'off: disk.kind is "none", or no memory is left for it'
     place = plain(disk.get("mount_point") or "?")
     if phase == "absent":
         return f"not mounted; the next build mounts it at {place}"

@@ -1,14 +1,19 @@
 """The memory map: who on this machine gets how much of its memory.
 
-The reference host's map adds up to its 256 GiB exactly. On any other machine every row scales with
-the memory there is, and the row that may be rounded is the linker buffer, since it alone is asked
-for anew each time. All sizes are whole MiB.
+The reference host's rows are given, and add up to its 256 GiB. Elsewhere they are proposed, by one
+rule that gives the reference host its own rows: what is set or found counts as it is; the operating
+system gets what a desktop with an editor needs; and what is left is shared by the agent context,
+the RAM disk and the linker buffer as on the reference host. Where no model is, none gets a row:
+half of a small machine must not lie idle for a model that nobody has. docs/design/memory-map.md
+has the figures. All sizes are whole MiB.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-REFERENCE_TOTAL_MIB = 256 * 1024
+GIB = 1024  # in MiB
+REFERENCE_TOTAL_MIB = 256 * GIB
 
 
 class Tenancy(StrEnum):
@@ -28,15 +33,34 @@ class Row:
     size_mib: int
     kind: Tenancy
 
+    @property
+    def setting(self) -> str:
+        """Return the setting that fixes this row."""
+        return setting_of(self.key)
+
 
 REFERENCE_ROWS = (
-    Row("model", "AI engine", 78 * 1024, Tenancy.WIRED),
-    Row("draft_model", "draft model", 3 * 1024, Tenancy.WIRED),
-    Row("ram_disk", "Build Forge RAM disk", 64 * 1024, Tenancy.WIRED),
-    Row("agent_context", "agent context (KV cache)", 40 * 1024, Tenancy.DYNAMIC),
-    Row("operating_system", "operating system", 20 * 1024, Tenancy.DYNAMIC),
-    Row("linker_buffer", "linker buffer", 51 * 1024, Tenancy.RESERVED),
+    Row("model", "AI engine", 78 * GIB, Tenancy.WIRED),
+    Row("draft_model", "draft model", 3 * GIB, Tenancy.WIRED),
+    Row("ram_disk", "Build Forge RAM disk", 64 * GIB, Tenancy.WIRED),
+    Row("agent_context", "agent context (KV cache)", 40 * GIB, Tenancy.DYNAMIC),
+    Row("operating_system", "operating system", 20 * GIB, Tenancy.DYNAMIC),
+    Row("linker_buffer", "linker buffer", 51 * GIB, Tenancy.RESERVED),
 )
+_REFERENCE = {row.key: row.size_mib for row in REFERENCE_ROWS}
+
+MODELS = ("model", "draft_model")
+CARRIERS = ("linker_buffer", "operating_system", "ram_disk")
+"""The first of these that is not set carries what the other rows take or leave."""
+
+SYSTEM_MIB = 4 * GIB
+SYSTEM_SHARE = 16
+"""The operating system gets 4 GiB and a sixteenth of the machine, which is 20 GiB of 256."""
+
+
+def setting_of(key: str) -> str:
+    """Return the setting that fixes a row."""
+    return "disk.size" if key == "ram_disk" else f"memory_map.{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +74,11 @@ class MemoryMap:
         surplus_mib = sum(row.size_mib for row in self.rows) - self.total_mib
         if surplus_mib:
             largest = max(self.rows, key=lambda row: row.size_mib)
+            word = "more" if surplus_mib > 0 else "less"
             raise ValueError(
-                f"the rows add up to {surplus_mib:+d} MiB against {self.total_mib} MiB of memory;"
-                f" change `{largest.key}` ({largest.size_mib} MiB) or another row"
+                f"the rows add up to {abs(surplus_mib)} MiB {word} than the {self.total_mib} MiB"
+                f" there are; change `{largest.setting}` ({largest.size_mib} MiB), or leave a row"
+                ' at "auto"'
             )
 
     def size_mib(self, key: str) -> int:
@@ -63,29 +89,61 @@ class MemoryMap:
         raise KeyError(key)
 
 
-def propose(total_mib: int, wanted_mib: dict[str, int] | None = None) -> MemoryMap:
-    """Scale the reference map to `total_mib`; `wanted_mib` fixes rows by key.
+def propose(
+    total_mib: int,
+    wanted_mib: Mapping[str, int] | None = None,
+    found_mib: Mapping[str, int] | None = None,
+) -> MemoryMap:
+    """Propose a map: `wanted_mib` are rows that are set, `found_mib` rows as measured, by key.
 
-    What fixed rows take or leave is carried by the linker buffer, unless that is fixed too: then by
-    the agent context. Raises ValueError, naming the row, when nothing is left for it.
+    What is set goes before what is found, and a row of 0 says that there is no such tenant. Of a
+    machine of exactly the reference host's size of whose model nothing is known, that of the
+    reference host is taken to be there. Raises ValueError, with the row to change, when the rows do
+    not add up to `total_mib`.
     """
-    wanted_mib = wanted_mib or {}
-    sizes = {
-        row.key: wanted_mib.get(row.key, row.size_mib * total_mib // REFERENCE_TOTAL_MIB)
-        for row in REFERENCE_ROWS
-    }
-    free = [key for key in ("linker_buffer", "agent_context") if key not in wanted_mib]
-    rest_mib = total_mib - sum(sizes.values())
-    if free:
-        carrier = free[0]
-        sizes[carrier] += rest_mib
-        if sizes[carrier] < 0:
-            culprit = max(wanted_mib, key=lambda key: wanted_mib[key])
-            raise ValueError(
-                f"the map asks for {-sizes[carrier]} MiB more than the {total_mib} MiB there are;"
-                f" lower `{culprit}` ({wanted_mib[culprit]} MiB)"
-            )
+    asked = {**(found_mib or {}), **(wanted_mib or {})}
+    known = dict(asked)
+    if total_mib == REFERENCE_TOTAL_MIB and "model" not in asked:
+        known = {key: _REFERENCE[key] for key in MODELS} | asked
+    sizes = _proposed(total_mib, known) | known
+    carrier = next((key for key in CARRIERS if key not in known), None)
+    if carrier:
+        least_mib = sizes[carrier] // 2 if carrier == "operating_system" else 0
+        sizes[carrier] += total_mib - sum(sizes.values())
+        if sizes[carrier] < least_mib:
+            raise ValueError(_too_much(total_mib, least_mib - sizes[carrier], asked))
     return MemoryMap(
         total_mib,
         tuple(Row(row.key, row.tenant, sizes[row.key], row.kind) for row in REFERENCE_ROWS),
+    )
+
+
+def _proposed(total_mib: int, known: Mapping[str, int]) -> dict[str, int]:
+    """Return what each row gets by itself; the linker buffer nothing, since it has the rest."""
+    models_mib = sum(known.get(key, 0) for key in MODELS)
+    besides_mib = max(0, total_mib - models_mib)
+    system_mib = min(SYSTEM_MIB + total_mib // SYSTEM_SHARE, besides_mib // 2)
+    left_mib = max(0, besides_mib - known.get("operating_system", system_mib))
+    builds = _REFERENCE["ram_disk"] + _REFERENCE["linker_buffer"]
+    context = _REFERENCE["agent_context"]
+    context_mib = left_mib * context // (context + builds) if models_mib else 0
+    builds_mib = max(0, left_mib - known.get("agent_context", context_mib))
+    disk_mib = min(_REFERENCE["ram_disk"], builds_mib * _REFERENCE["ram_disk"] // builds)
+    if "linker_buffer" in known:
+        disk_mib = max(0, min(disk_mib, builds_mib - known["linker_buffer"]))
+    return {
+        "model": 0,
+        "draft_model": 0,
+        "ram_disk": disk_mib,
+        "agent_context": context_mib,
+        "operating_system": system_mib,
+        "linker_buffer": 0,
+    }
+
+
+def _too_much(total_mib: int, missing_mib: int, asked: Mapping[str, int]) -> str:
+    culprit = max(asked, key=lambda key: asked[key])
+    return (
+        f"the memory map takes {missing_mib} MiB more than the {total_mib} MiB there are;"
+        f" lower `{setting_of(culprit)}` ({asked[culprit]} MiB)"
     )

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from forge import config, paths
 from forge.core.disk import DiskKind, DiskSpec
-from forge.core.memory_map import REFERENCE_ROWS, propose
 from forge.core.settings import Settings
-from forge.errors import ConfigInvalid
 from forge.host import machine
 from forge.host.ramdisk import RamDisk
 
@@ -20,15 +18,7 @@ def load_settings(
 ) -> tuple[config.Config, Settings]:
     """Read forge.toml and fill in what it leaves to the machine. Raises ConfigInvalid."""
     cfg = config.load(Path(file))
-    memory_mib = cfg["host.memory"] or machine.memory_mib()
-    wanted_mib = {
-        row.key: cfg[f"memory_map.{row.key}"] for row in REFERENCE_ROWS if row.key != "ram_disk"
-    }
-    wanted_mib["ram_disk"] = cfg["disk.size"]
-    try:
-        memory_map = propose(memory_mib, {k: v for k, v in wanted_mib.items() if v is not None})
-    except ValueError as error:
-        raise ConfigInvalid(f"{file}: {error}") from None
+    memory_map = config.memory_map(cfg, cfg["host.memory"] or machine.memory_mib(), file)
     return cfg, Settings(
         disk=_disk_spec(cfg, memory_map.size_mib("ram_disk"), ramdisk),
         memory_map=memory_map,
@@ -46,8 +36,8 @@ def load_settings(
 
 def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec | None:
     wanted = cfg["disk.kind"]
-    if wanted == "none":
-        return None
+    if wanted == "none" or not size_mib:
+        return None  # to tmpfs, a size of 0 is none at all
     kind = None if wanted == "auto" else DiskKind(wanted)
     likely, place = ramdisk.place_of(kind)
     if likely is DiskKind.APFS:

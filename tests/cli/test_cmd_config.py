@@ -37,7 +37,8 @@ def test_show_names_every_setting_and_where_its_value_comes_from(forge: Forge, f
 
 
 def test_show_takes_computed_values_from_the_daemon_that_runs(forge: Forge, daemon: StartDaemon):
-    daemon(status=[a_status(disk=a_disk(kind="shm", total_files=0))])
+    memory = {"low_water_bytes": 655 * 1024**2}
+    daemon(status=[a_status(disk=a_disk(kind="shm", total_files=0), memory=memory)])
     values = shown(forge)
     assert values["disk.kind"] == ("shm", "computed")
     assert values["disk.size"] == ("4GiB", "computed")
@@ -45,6 +46,7 @@ def test_show_takes_computed_values_from_the_daemon_that_runs(forge: Forge, daem
     assert values["disk.inodes"] == ("auto", "computed")  # this kind has no such limit
     assert values["host.memory"] == ("16GiB", "computed")
     assert values["host.cores"] == (8, "computed")
+    assert values["host.low_water"] == ("655MiB", "computed")
     assert values["memory_map.model"] == ("12GiB", "computed")
 
 
@@ -69,15 +71,17 @@ def test_path_is_where_the_file_would_be(forge: Forge, env):
         ("[disk]\nsize = '6GB'\n", ":2: `disk.size` cannot be '6GB'"),
         ("[disk]\nsise = '6GiB'\n", "did you mean `disk.size`?"),
         ("[disk\n", "TOML"),
-        ("[host]\nmemory='8GiB'\n[memory_map]\nmodel='9GiB'\n", "1.8 GiB more"),
-        ("host.memory='8GiB'\nmemory_map.model='9GiB'\n", "lower `model` (9216 MiB)"),
+        (
+            "[host]\nmemory='8GiB'\n[disk]\nsize='7GiB'\n",
+            "3072 MiB more than the 8192 MiB there are",
+        ),
+        ("[host]\nmemory='8GiB'\nlow_water='8GiB'\n", "lower `host.low_water` (8192 MiB)"),
+        ("host.memory='8GiB'\nmemory_map.model='9GiB'\n", "lower `memory_map.model` (9216 MiB)"),
     ],
 )
 def test_check_says_what_is_wrong_in_one_line(forge: Forge, file, text, says):
     file.write_text(text)
     result = forge("config", "check")
-    if says == "1.8 GiB more":
-        says = "MiB more than the 8192 MiB there are"
     assert result.code == os.EX_CONFIG
     assert says in result.err
     assert str(file) in result.err
@@ -87,10 +91,16 @@ def test_check_says_what_is_wrong_in_one_line(forge: Forge, file, text, says):
 def test_check_measures_the_rows_by_the_memory_that_the_daemon_found(
     forge: Forge, daemon: StartDaemon, file
 ):
-    file.write_text("[memory_map]\nmodel = '20GiB'\n")
-    assert forge("config", "check").code == 0
-    daemon(status=[a_status()])
-    assert forge("config", "check").code == os.EX_CONFIG
+    file.write_text("[memory_map]\nmodel = '14GiB'\n")
+    daemon(status=[a_status(memory_map={"total_mib": 13 * 1024, "rows": []})])
+    assert "13312 MiB there are" in forge("config", "check").err
+
+
+def test_check_measures_the_rows_by_this_machine_where_no_daemon_runs(forge: Forge, file):
+    file.write_text("[memory_map]\nmodel = '900TiB'\n")
+    result = forge("config", "check")
+    assert result.code == os.EX_CONFIG
+    assert "lower `memory_map.model`" in result.err
 
 
 def test_check_is_content_with_a_right_file_and_with_none(forge: Forge, file, tmp_path):

@@ -14,11 +14,13 @@ from forge.core.workspace import Workspace
 GIB = 1024**3
 SPEC = DiskSpec("/mnt/builds", 6144, 1_000_000)
 DISK = Disk(DiskKind.TMPFS, "/mnt/builds", 6144, device_id=40, token="t")
+BUFFER_MIB = 4896
+MAP = propose(24 * 1024, {"ram_disk": 6144, "linker_buffer": BUFFER_MIB})
 EMPTY = DiskUsage(6 * GIB, 0, 6 * GIB, 1_000_000, 1)
 
 
 def settings(**changes: Any) -> Settings:
-    given = {"disk": SPEC, "memory_map": propose(24 * 1024), "cores": 2, "gates": False}
+    given = {"disk": SPEC, "memory_map": MAP, "cores": 2, "gates": False}
     return Settings(**{**given, "jobserver_dir": "/state/jobs", "builds_at_once": 99, **changes})
 
 

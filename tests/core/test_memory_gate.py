@@ -7,9 +7,7 @@ from forge.core.learned import Observation
 from forge.core.memory_claims import claim_of_heavy, claim_of_link, key_of_link
 from forge.core.memory_map import propose
 from forge.core.units import MIB
-from tests.core.driver import Driver, settings
-
-BUFFER_MIB = 4896  # what the map of 24 GiB gives to linkers
+from tests.core.driver import BUFFER_MIB, Driver, settings
 
 
 def driver_of(cores=4):
@@ -208,6 +206,6 @@ def test_a_larger_buffer_in_forge_toml_lets_waiting_links_go():
     build = driver.run(1)
     link(driver, 10, build, 2000), link(driver, 11, build, 2000)
     assert not went(driver, 11)
-    larger = propose(24 * 1024, {"agent_context": 0})
+    larger = propose(24 * 1024, {"linker_buffer": 2 * BUFFER_MIB})
     driver.post(events.SettingsLoaded(settings(cores=4, memory_map=larger)))
     assert went(driver, 11)

@@ -1,8 +1,5 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from forge.core.memory_map import REFERENCE_TOTAL_MIB, MemoryMap, Row, Tenancy, propose
 from forge.core.units import parse_size_mib, plural, show_bytes, show_duration, show_mib
 from forge.core.workspace import target_dir_name
 
@@ -38,34 +35,6 @@ def test_a_size_that_would_be_guessed_is_refused(text):
 )
 def test_values_are_shown_as_people_read_them(shown, text):
     assert shown == text
-
-
-def test_the_reference_host_gets_exactly_its_map():
-    sizes = {row.key: row.size_mib / 1024 for row in propose(REFERENCE_TOTAL_MIB).rows}
-    assert sizes == {
-        "model": 78, "draft_model": 3, "ram_disk": 64, "agent_context": 40, "operating_system": 20,
-        "linker_buffer": 51,
-    }  # fmt: skip
-
-
-@given(st.integers(256, 1024 * 1024))
-def test_a_proposed_map_always_adds_up(total_mib):
-    assert sum(row.size_mib for row in propose(total_mib).rows) == total_mib
-
-
-def test_a_fixed_row_is_paid_for_by_the_linker_buffer():
-    memory_map = propose(REFERENCE_TOTAL_MIB, {"ram_disk": 32 * 1024})
-    assert memory_map.size_mib("linker_buffer") == (51 + 32) * 1024
-
-
-def test_a_row_that_cannot_be_paid_for_is_named():
-    with pytest.raises(ValueError, match="lower `ram_disk`"):
-        propose(REFERENCE_TOTAL_MIB, {"ram_disk": 200 * 1024})
-
-
-def test_a_map_with_every_row_fixed_must_add_up():
-    with pytest.raises(ValueError, match="change `model`"):
-        MemoryMap(100, (Row("model", "AI engine", 101, Tenancy.WIRED),))
 
 
 def test_two_checkouts_of_one_name_have_two_dirs():

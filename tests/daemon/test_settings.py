@@ -1,0 +1,53 @@
+"""What the daemon makes of forge.toml."""
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from forge.core.disk import DiskKind
+from forge.daemon.settings import load_settings
+from forge.errors import ConfigInvalid
+from forge.host.ramdisk import RamDisk
+
+
+class SomeRamDisk:
+    """Knows where it would be, and no more."""
+
+    def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
+        return kind or DiskKind.TMPFS, "/mnt/OptaBuilds"
+
+
+def settings_of(tmp_path: Path, text: str):
+    file = tmp_path / "forge.toml"
+    file.write_text(text)
+    return load_settings(
+        str(file), cast(RamDisk, SomeRamDisk()), {"FORGE_STATE_DIR": str(tmp_path)}
+    )[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size_mib"),
+    [
+        ("", 31913),
+        ("disk.size = '4GiB'", 4096),
+        ("memory_map.model = '20GiB'", 15221),
+        ("memory_map.linker_buffer = '50GiB'", 6144),
+    ],
+)
+def test_the_disk_has_the_size_of_its_row(tmp_path, text, size_mib):
+    settings = settings_of(tmp_path, f"host.memory = '64GiB'\n{text}\n")
+    assert settings.disk
+    assert settings.disk.size_mib == settings.memory_map.size_mib("ram_disk") == size_mib
+
+
+@pytest.mark.parametrize(
+    "text", ["disk.kind = 'none'", "disk.size = '0MiB'", "memory_map.model = '64GiB'"]
+)
+def test_no_disk_of_size_0_is_ever_wanted(tmp_path, text):
+    assert settings_of(tmp_path, f"host.memory = '64GiB'\n{text}\n").disk is None
+
+
+def test_a_map_that_does_not_fit_is_refused_with_file_and_setting(tmp_path):
+    with pytest.raises(ConfigInvalid, match=r"forge\.toml: .* lower `memory_map\.model`"):
+        settings_of(tmp_path, "host.memory = '64GiB'\nmemory_map.model = '65GiB'\n")
