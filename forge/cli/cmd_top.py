@@ -15,9 +15,10 @@ from forge.errors import UsageMistake
 def top(call: Call) -> None:
     """Show builds as they go on, on the whole screen.
 
-    The cores, the RAM disk, each build with its share, what runs at its gates and for how long, and
-    the line. Keys select a build, cancel it, change its priority and hold the machine; `?` shows
-    them. Never starts a daemon: while none answers, it says so and tries again each second.
+    The cores, the RAM disk, the memory, each build with its share, what runs at its gates and for
+    how long, and the line. Keys select a build, cancel it, change its priority and hold the
+    machine; `?` shows them. Never starts a daemon: while none answers, it says so and tries again
+    each second.
 
     It needs a terminal that can move its cursor. Elsewhere, and with TERM=dumb, `forge status
     --watch` shows the same.

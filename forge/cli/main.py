@@ -14,6 +14,7 @@ from forge.errors import ForgeError, UsageMistake
 OWN_COMMANDS = {
     "status": "forge.cli.cmd_status:status",
     "top": "forge.cli.cmd_top:top",
+    "plan": "forge.cli.cmd_plan:plan",
     "log": "forge.cli.cmd_log:log",
     "queue": "forge.cli.cmd_queue:queue",
     "explain": "forge.cli.cmd_explain:explain",

@@ -14,6 +14,7 @@ from rich.text import Text
 from forge.cli.render import plain
 from forge.cli.top_choice import Choice, Report, build_of, builds_of, project_of
 from forge.cli.top_tables import builds_table, gates_table, line_table, short_duration
+from forge.cli.view_memory import tight_words
 from forge.core.units import show_bytes
 
 BAR_CELLS = 10
@@ -104,6 +105,8 @@ def _head(report: Report, problem: str, width: int, most: int) -> list[Text]:
         since = short_duration(float(report.get("held_s") or 0))
         line = f"held for {since}: nothing starts; h lets it go on"
         urgent.append(_fit(Text(line, "bold reverse"), width))
+    if tight := tight_words(report.get("memory") or {}):
+        urgent.append(_fit(Text(f"memory is {tight}", "bold reverse"), width))
     return [*_flow(_facts(report, width), width)[: max(1, most - len(urgent))], *urgent]
 
 
@@ -119,9 +122,9 @@ def _facts(report: Report, width: int) -> Iterable[Text]:
     yield _disk(report.get("disk") or {}, width)
     if budget.get("waiting"):
         yield Text(f"{budget['waiting']} at gates wait")
-    available = (report.get("memory") or {}).get("available_bytes")
-    if available is not None:
-        yield Text(f"memory {show_bytes(int(available))} available")
+    memory = report.get("memory") or {}
+    if memory.get("available_bytes") is not None:
+        yield Text(f"memory {show_bytes(int(memory['available_bytes']))} available")
     if report.get("stopping"):
         yield Text("the daemon ends")
 

@@ -15,7 +15,8 @@ from forge.cli.render import (
     project_of,
     target_dirs_view,
 )
-from forge.core.units import plural, show_duration, show_duration_short, show_mib
+from forge.cli.view_memory import memory_view
+from forge.core.units import plural, show_duration, show_duration_short
 
 
 def status_view(report: Report) -> RenderableType:
@@ -24,7 +25,7 @@ def status_view(report: Report) -> RenderableType:
     builds = report.get("builds") or ()
     for label, value in (
         ("RAM disk", disk_view(report.get("disk") or {})),
-        ("memory", Text(_memory_line(report.get("memory_map") or {}))),
+        ("memory", memory_view(report)),
         ("cores", Text(_cores_line(report))),
         ("gates", Text(_gates_line(report.get("shim") or {}))),
         ("daemon", Text(daemon_line(report))),
@@ -107,13 +108,6 @@ def _waits(build: Report) -> list[Text]:
         count = plural(max(1, _waiting(gates)), "unit")
         lines.append(Text(f"{name}: {count} {plain(build['unit_wait'])}"))
     return lines
-
-
-def _memory_line(memory_map: Report) -> str:
-    rows = [
-        f"{plain(row['tenant'])} {show_mib(row['size_mib'])}" for row in memory_map.get("rows", ())
-    ]
-    return f"{show_mib(memory_map.get('total_mib', 0))}: {', '.join(rows)}"
 
 
 def _cores_line(report: Report) -> str:

@@ -78,6 +78,19 @@ def a_target_dir(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def a_memory(**changes: Any) -> dict[str, Any]:
+    mib = 1024 * 1024
+    buffer = {
+        "size_bytes": 4096 * mib, "booked_bytes": 3072 * mib, "untouched_bytes": 2048 * mib,
+        "room_bytes": 1024 * mib, "holders": 2, "waiting": 3,
+    }  # fmt: skip
+    return {
+        "total_bytes": 16384 * mib, "available_bytes": 9216 * mib, "low_water_bytes": 655 * mib,
+        "falling_bytes_per_s": 0, "swap_used_bytes": 0, "rung": "calm", "signs": [], "missing": [],
+        "failure": None, "buffer": buffer, **changes,
+    }  # fmt: skip
+
+
 def a_report(**changes: Any) -> dict[str, Any]:
     return {
         "pid": os.getpid(), "version": "0.1.0", "protocol": 1, "socket": "/s", "log_file": "/l",

@@ -15,7 +15,7 @@ from forge.core.moment import Moment
 from forge.core.report import status_report
 from forge.core.settings import Settings
 from forge.core.state import State
-from tests.cli.fakes import a_build, a_disk, a_report
+from tests.cli.fakes import a_build, a_disk, a_memory, a_report
 
 SIZES = [(80, 24), (120, 40), (40, 10), (20, 4), (200, 60)]
 REASON = "waiting for a build to end: 2 at work (b1 (ripgrep), b2 (tokio)), at most 2"
@@ -272,3 +272,13 @@ def test_a_list_shows_the_page_with_the_selected_row(count, lines, at, rows):
 )  # fmt: skip
 def test_durations_are_short(seconds, says):
     assert short_duration(seconds) == says
+
+
+def test_memory_and_the_rung_of_the_ladder_are_shown():
+    calm = text(a_machine(memory=a_memory()))
+    assert "memory 9.0 GiB available" in calm
+    assert "tight" not in calm
+    tight = a_machine(memory=a_memory(rung="shut links"))
+    for width, height in SIZES:
+        assert "memory is tight" in text(tight, width, height), (width, height)
+    assert "memory is tight: shut links" in text(tight)
