@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from forge.core.units import show_bytes
+from forge.core.units import plural, show_bytes, show_duration, show_mib
 
 Entry = Mapping[str, Any]
 
@@ -25,6 +25,37 @@ def _eased(entry: Entry) -> str:
     return f"memory has eased: {now} ({_state(entry)})"
 
 
+def _held(entry: Entry) -> str:
+    """Say what a reservation holds: `r4 (import): 40.0 GiB and 2 cores`."""
+    held = f"{show_mib(entry['memory_mib'])} and {plural(entry['cores'], 'core')}"
+    return f"{entry['reservation']} ({entry['name']}): {held}"
+
+
+def _ended(entry: Entry) -> str:
+    is_killed = entry.get("signal") is not None
+    how = f"signal {entry['signal']}" if is_killed else f"exit {entry['exit']}"
+    numbers = [how, show_duration(entry["wall_s"])]
+    if entry["peak_kib"]:
+        numbers.append(f"peak of a process {show_bytes(entry['peak_kib'] * 1024)}")
+    numbers.append(f"{show_duration(entry['cpu_s'])} of cores")
+    return f"{_held(entry)} are free again: {', '.join(numbers)}"
+
+
+def _granted(entry: Entry) -> str:
+    after = f" after {show_duration(entry['wait_s'])}" if entry["wait_s"] >= 0.05 else ""
+    return f"{_held(entry)} are held for it{after}"
+
+
+def _left(entry: Entry) -> str:
+    then = "; its command may run on" if entry["running"] else " before it had started"
+    return f"{_held(entry)} are given up, as its `forge reserve` is gone{then}"
+
+
+def _reserve_cancelled(entry: Entry) -> str:
+    was = "its command is told to end" if entry["running"] else "it was waiting"
+    return f"{entry['reservation']} ({entry['name']}) is cancelled; {was}"
+
+
 SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
     "link.cancelled": lambda e: (
         f"{e['build']} links {e['link']} again later: it had booked {show_bytes(e['booked'])}"
@@ -34,6 +65,15 @@ SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
     "memory.unmeasured": lambda e: (
         f"memory cannot be read, so links go by the linker buffer alone: {e['reason']}"
     ),
+    "reserve.cancelled": _reserve_cancelled,
+    "reserve.ended": _ended,
+    "reserve.granted": _granted,
+    "reserve.impatient": lambda e: (
+        f"{e['reservation']} ({e['name']}) gave up: it has waited for"
+        f" {show_duration(e['patience_s'])}, as long as it may"
+    ),
+    "reserve.left": _left,
+    "reserve.waits": lambda e: f"{_held(e)} are not there yet: it waits",
     "unit.paused": lambda e: f"{e['build']} has its rustc of {e['unit']} stopped, for memory",
     "unit.resumed": lambda e: f"{e['build']} goes on with its rustc of {e['unit']}",
 }

@@ -1,4 +1,4 @@
-"""What stands behind a gate: a unit, a link or a test, waiting or running; and all of them."""
+"""What stands behind a gate: a unit, a link, a test, a command, waiting or running; all of them."""
 
 import os
 from collections import OrderedDict
@@ -17,19 +17,21 @@ class What(StrEnum):
     UNIT = "unit"
     LINK = "link"
     TEST = "test"
+    COMMAND = "command"
 
 
 @dataclass(slots=True, eq=False)
 class Behind:
-    """A unit, a link or a test, under the number of its gate's connection.
+    """A unit, a link, a test or a command, under the number of its gate's connection.
 
-    `started_s` None: it waits. `lender`: it uses cores of a test of that build, and asks the budget
-    for none. `want_bytes` is what it books before it starts; `has_core`: it has its core, and waits
-    for these bytes. `is_cancelled`: it was told to end and to wait again, and `undone` is how often
-    it did; `is_paused`: it is stopped where it stands. `ahead` are the builds that had cores when
-    its wait began or ended, with their workspace roots. `key` is the name under which its cost is
-    learned; `unit_id`, `externs`, `package` tell what depends on what. `told_s` is when its gate
-    heard from us last.
+    The gate of a command is `forge reserve`, and its `build` the id of its reservation.
+    `started_s` None: it waits. `lender`: it uses cores of a test of that build, or of the command
+    of that reservation, and asks the budget for none. `want_bytes` is what it books before it
+    starts; `has_core`: it has its core, and waits for these bytes. `is_cancelled`: it was told to
+    end and to wait again, and `undone` is how often it did; `is_paused`: it is stopped where it
+    stands. `ahead` are the builds that had cores when its wait began or ended, with their workspace
+    roots. `key` is the name under which its cost is learned; `unit_id`, `externs`, `package` tell
+    what depends on what. `told_s` is when its gate heard from us last.
     """
 
     conn: int
@@ -198,16 +200,32 @@ def asking_link(conn: int, message: messages.Link, now_s: float) -> Behind:
     )  # fmt: skip
 
 
-def asking_test(conn: int, message: messages.Test, now_s: float, cores: int) -> Behind:
-    """Return a test binary that asks for `cores`. Its file has the id of the unit that made it."""
+def asking_test(
+    conn: int, message: messages.Test, now_s: float, cores: int, lender: str | None
+) -> Behind:
+    """Return a test binary that asks for `cores`; where they are lent, for one.
+
+    Its file has the id of the unit that made it.
+    """
     return Behind(
         conn,
         message.build,
         What.TEST,
         message.name,
         now_s,
-        cores=cores,
+        cores=1 if lender else cores,
+        lender=lender,
         pid=message.pid,
         key=key_of_test(message.name, message.threads),
         externs=(os.path.basename(message.binary),),
     )
+
+
+def asking_command(
+    conn: int, message: messages.Reserve, now_s: float, reservation: str, cores: int
+) -> Behind:
+    """Return a command that asks for bytes, and for `cores`."""
+    return Behind(
+        conn, reservation, What.COMMAND, message.name or message.argv0, now_s,
+        cores=cores, lender=message.lender, pid=message.pid,
+    )  # fmt: skip

@@ -136,8 +136,11 @@ class Budget:
         self._start(self._tickets[ticket], now_s)
         self.is_held = is_held
 
-    def release(self, ticket: int, *, now_s: float) -> list[int]:
-        """Give back what a ticket holds, or take it out of the line. A second time does nothing."""
+    def release(self, ticket: int, *, now_s: float, is_charged: bool = True) -> list[int]:
+        """Give back what a ticket holds, or take it out of the line. A second time does nothing.
+
+        One that is not charged has cost its group nothing.
+        """
         one = self._tickets.pop(ticket, None)
         if one is None:
             return []
@@ -146,7 +149,8 @@ class Budget:
             self.running_cores -= one.cores
             build.running -= 1
             build.running_cores -= one.cores
-            self._charge(one, max(0.0, now_s - one.started_s) - one.expected_s)
+            cost_s = max(0.0, now_s - one.started_s) if is_charged else 0.0
+            self._charge(one, cost_s - one.expected_s)
         else:
             build.remove(one)
             if one is self._clearing:

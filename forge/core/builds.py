@@ -55,9 +55,9 @@ class Build:
 
     `lock` is the lock file that its cargo will take, `work_key` the name under which its cost is
     learned, `is_cold` whether its target dir was new or empty, `spent_s` how long it was in each
-    phase. `lender` is the build inside whose test binary this one runs: its units use that test's
-    cores. `patience_s`: how long it may wait in line. `waited_behind` are the builds that it has
-    waited for there, with their workspace roots.
+    phase. `lender` is the build inside whose test binary this one runs, or the reservation inside
+    whose command: its units use their cores. `patience_s`: how long it may wait in line.
+    `waited_behind` are the builds that it has waited for there, with their workspace roots.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Units, links and tests behind their gates, each for as long as its gate's connection lasts."""
+"""What is behind gates: units, links, tests, commands, each as long as its connection lasts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +11,14 @@ from forge.core.builds import Build
 from forge.core.history import Recorder
 from forge.core.learned import Estimate, Learned, key_of_test
 from forge.core.lent import Lent
-from forge.core.memory_claims import claim_of_heavy, claim_of_link, key_of_link
+from forge.core.memory_claims import Claim, claim_of_heavy, claim_of_link, key_of_link
 from forge.core.memory_gate import MemoryGate
 from forge.core.moment import Moment
 from forge.core.replies import error
+from forge.core.reserved import granted_command, names_reservation
+from forge.core.shares import Priority
 
+GO = {"type": "go"}
 DOCTEST = "rust_out"
 """The name of the program that rustdoc makes of a doctest."""
 
@@ -31,9 +34,9 @@ class Gates:
 
     A unit or a test starts when the budget says so, or its lender's tests, and when the bytes that
     it is known to need are booked. A link asks for bytes alone: its rustc has a core already, and
-    would keep it from its own linker for ever. Invariant: what waits or runs as a unit or a test is
-    a ticket of the budget or lent to, and what books bytes is in the reservations, under the number
-    of its connection.
+    would keep it from its own linker for ever. A command asks for bytes first, then for cores.
+    Invariant: what runs on cores is a ticket of the budget or lent to, and what books bytes is in
+    the reservations, under the number of its connection.
     """
 
     builds: Mapping[str, Build]
@@ -73,11 +76,17 @@ class Gates:
 
     def unit(self, conn: int, message: messages.Unit, now: Moment) -> list[Action]:
         """Let a rustc start, or wait for a core."""
-        return self._ask(asking_unit(conn, message, now.steady_s), message.running, now)
+        one = asking_unit(conn, message, now.steady_s)
+        build = self.builds.get(message.build)
+        if build and names_reservation(one.lender):
+            one.lender = build.lender  # the reservation was over, or without cores, when it began
+        return self._ask(one, message.running, now)
 
     def test(self, conn: int, message: messages.Test, now: Moment) -> list[Action]:
         """Let a test binary start, or wait for as many cores as it will keep busy."""
-        one = asking_test(conn, message, now.steady_s, self._cores_of(message))
+        build = self.builds.get(message.build)
+        lender = build.lender if build else None
+        one = asking_test(conn, message, now.steady_s, self._cores_of(message), lender)
         return self._ask(one, message.running, now)
 
     def link(self, conn: int, message: messages.Link, now: Moment) -> list[Action]:
@@ -96,10 +105,27 @@ class Gates:
         actions = self._start(self.memory.ask(one, claim, beside, now.steady_s), now)
         return actions + ([self._say_wait(one, now)] if not one.runs else [])
 
+    def command(
+        self, one: Behind, claim: Claim, priority: Priority, runs: bool, now: Moment
+    ) -> list[Action]:
+        """Let a command start that people reserve for, or wait for bytes, then for cores."""
+        self.crowd.add(one)
+        if one.cores:
+            self.budget.join(one.build, priority=priority, work_s=0.0, now_s=now.steady_s)
+        if runs or one.lender:
+            self.memory.adopt(one, claim, now.steady_s)
+            if one.cores:
+                self.budget.adopt(one.build, one.conn, cores=one.cores, now_s=now.steady_s)
+            one.has_core = True
+            return self._start([one.conn], now)
+        actions = self._start(self.memory.ask(one, claim, (), now.steady_s), now)
+        return actions + ([self._say_wait(one, now)] if not one.runs else [])
+
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
         """Take note of what something has cost, and give its cores to the next."""
         one = self.behind.get(conn)
-        if one is None or one.started_s is None:
+        is_command = isinstance(message, messages.ReserveEnded)
+        if one is None or one.started_s is None or is_command != (one.what is What.COMMAND):
             return [error(conn, "protocol-mismatch", f"`{message.type_name}` without a start")]
         self.crowd.drop(one)
         if one.build in self.recorders:
@@ -155,7 +181,9 @@ class Gates:
 
     def hold(self, on: bool, now: Moment) -> list[Action]:
         """Let nothing start, or go on. What runs, and what lives on lent cores, is not held."""
-        return self._let_in(self.budget.hold(on, now_s=now.steady_s), now)
+        actions = self._let_in(self.budget.hold(on, now_s=now.steady_s), now)
+        held = [conn for conn, one in self.behind.items() if self._is_held_up(one)]
+        return actions + self._start([] if on else held, now)
 
     def end(self, build_id: str) -> list[Action]:
         """Tell all gates of a build to end what is behind them."""
@@ -181,9 +209,12 @@ class Gates:
     def why_waits(self, one: Behind, now: Moment) -> str:
         """Say what something waits for, in a line for people."""
         if one.lender:
-            return f"waiting for a core of the tests of {one.lender}"
-        if one.has_core or one.what is What.LINK:
+            whose = one.lender if names_reservation(one.lender) else f"the tests of {one.lender}"
+            return f"waiting for a core of {whose}"
+        if self.memory.waits(one):
             return self.memory.why_waits(one, now.steady_s)
+        if self._is_held_up(one):
+            return "waiting: the machine is held"
         wait = self.budget.waiting(one.conn, now_s=now.steady_s)
         assert wait, f"{one.conn} waits and the budget does not know"
         return wait.text
@@ -195,9 +226,7 @@ class Gates:
         self.crowd.check()
         self.memory.reservations.check()
         has_core = {
-            conn
-            for conn, one in self.behind.items()
-            if one.has_core or (one.runs and one.what is not What.LINK)
+            conn for conn, one in self.behind.items() if one.has_core or (one.runs and one.cores)
         }
         held = set(self.budget.running()) | self.lent.running()
         assert has_core == held, "a unit runs that has no core, or a core is lost"
@@ -261,7 +290,11 @@ class Gates:
             cores = self._lent_cores(one.lender)
             return actions + self._let_in(self.lent.release(one.lender, one.conn, cores), now)
         self._released_last, self._released_s = one.build, now.steady_s
-        return actions + self._let_in(self.budget.release(one.conn, now_s=now.steady_s), now)
+        is_command = one.what is What.COMMAND
+        granted = self.budget.release(one.conn, now_s=now.steady_s, is_charged=not is_command)
+        if is_command:
+            granted += self.budget.leave(one.build, now_s=now.steady_s)
+        return actions + self._let_in(granted, now)
 
     def _cores_of(self, message: messages.Test) -> int:
         """Return how many cores a test binary is to have: as many as it kept busy before, else as
@@ -276,7 +309,13 @@ class Gates:
         return min(capacity, max(1, cores))
 
     def _lent_cores(self, lender: str) -> int:
-        return sum(one.cores for one in self.of(lender, What.TEST, running=True))
+        what = What.COMMAND if names_reservation(lender) else What.TEST
+        return sum(one.cores for one in self.of(lender, what, running=True))
+
+    def _is_held_up(self, one: Behind) -> bool:
+        """Say whether a command has its bytes, wants no cores, and waits as the machine is held."""
+        is_free = one.what is What.COMMAND and one.started_s is None and not one.cores
+        return is_free and not self.memory.waits(one)
 
     def _let_in(self, granted: list[int], now: Moment) -> list[Action]:
         """Start what has got its core, if the bytes that it needs are there as well."""
@@ -287,6 +326,9 @@ class Gates:
                 actions += self._start([conn], now)
                 continue
             one.has_core = True
+            if one.what is What.COMMAND:
+                actions += self._start([conn], now)
+                continue
             claim = claim_of_heavy(self._known(one))
             may_start = self.memory.ask(one, claim, (), now.steady_s)
             actions += self._start(may_start, now)
@@ -298,6 +340,9 @@ class Gates:
         actions: list[Action] = []
         for conn in conns:
             one = self.behind[conn]
+            if one.what is What.COMMAND and not one.has_core and (one.cores or self.budget.is_held):
+                actions += self._let_in(self._ask_budget(one, now) if one.cores else [], now)
+                continue
             one.has_core = False
             if now.steady_s > one.asked_s:
                 self._note_ahead(one, self.crowd.beside(one.build, SHOWN_AHEAD))
@@ -306,13 +351,15 @@ class Gates:
             self.crowd.start(one, now.steady_s)
             if one.build in self.recorders:
                 self.recorders[one.build].started(one, now.steady_s)
-            actions.append(Send(conn, {"type": "go"}))
+            actions += granted_command(one) if one.what is What.COMMAND else [Send(conn, GO)]
             actions += self._lend(one, now)
+            if one.what is What.COMMAND:  # it has what it will ever ask for
+                actions += self._let_in(self.budget.leave(one.build, now_s=now.steady_s), now)
         return actions
 
     def _lend(self, one: Behind, now: Moment) -> list[Action]:
-        """Let builds inside use the cores of a test from now on."""
-        if one.what is not What.TEST:
+        """Let builds inside use the cores of a test or a command from now on."""
+        if one.what not in (What.TEST, What.COMMAND):
             return []
         return self._let_in(self.lent.grant(one.build, self._lent_cores(one.build)), now)
 

@@ -72,7 +72,7 @@ class Launches:
             parent=message.parent, began_at=now.wall_s, began_steady_s=now.steady_s,
             since=now.steady_s,
             priority=parent.priority if parent else priority_of(message.env, message.interactive),
-            lender=message.env.get("FORGE_TEST") if parent else None,
+            lender=self._state.reserved.lender_of(message.env, parent.id if parent else None),
             patience_s=patience_of(message.env),
         )  # fmt: skip
         self._state.leases.keep(build)

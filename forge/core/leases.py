@@ -99,7 +99,8 @@ class Leases:
         build = Build(
             id=build_id, conn=conn, pid=message.pid, cwd=message.cwd,
             args=cargo_args.parse(message.argv), env={}, via="adopted", interactive=False,
-            parent=message.parent, began_at=now.wall_s, began_steady_s=now.steady_s,
+            parent=message.parent, lender=message.lender,
+            began_at=now.wall_s, began_steady_s=now.steady_s,
             since=now.steady_s, phase=BuildPhase.RUNNING,
             target_dir=message.target_dir, cargo_pid=message.cargo_pid,
         )  # fmt: skip

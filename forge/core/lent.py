@@ -1,8 +1,9 @@
-"""Cores that a test binary lends to the builds that it starts itself.
+"""Cores that a test binary, or a command, lends to the builds that it starts itself.
 
 A test binary holds cores of the budget. A build inside it (trybuild runs cargo, for one) must not
 ask the budget as well: the test would wait for it, and it for the test. So its units use the cores
-of the test, as many at once as the tests of the outer build hold, and always one.
+of the test, as many at once as the tests of the outer build hold, and always one. It is the same
+with a command that holds cores (`reserved.py`): the lender is its reservation then.
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ class _Account:
 
 @dataclass(slots=True)
 class Lent:
-    """Tickets that run or wait on lent cores, by the build whose tests lend."""
+    """Tickets that run or wait on lent cores, by the build or the reservation that lends."""
 
     _accounts: dict[str, _Account] = field(default_factory=dict)
 
@@ -63,4 +64,4 @@ class Lent:
     def check(self) -> None:
         """Assert that nothing waits while nothing runs."""
         for lender, account in self._accounts.items():
-            assert account.running or not account.waiting, f"units wait inside {lender}'s tests"
+            assert account.running or not account.waiting, f"units wait inside {lender}"

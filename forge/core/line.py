@@ -4,8 +4,8 @@ First a build waits for the lock of its target dir, if another build of ours has
 in the line of admission. It leaves both when it is over, or when its cargo has compiled all and
 only runs what it built: a server under `cargo run` keeps nobody waiting.
 
-A build inside another one never stands here: the outer one would wait for it, and it for the outer
-one. It is counted beside the limit.
+A build inside another one, or inside a command that holds cores, never stands here: the outer one
+would wait for it, and it for the outer one. It is counted beside the limit.
 """
 
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ class WaitingLine:
         """Let a build go on, or wait for its turn."""
         if build.args.kind is not Kind.BUILD:
             return self._state.launches.go_on(build, now)
-        if build.parent in self._state.builds:
+        if build.lender or build.parent in self._state.builds:
             build.lock = None
             self.admission.adopt(build.id)
             return self._state.launches.go_on(build, now)

@@ -48,6 +48,11 @@ def claim_of_heavy(known: Estimate | None) -> Claim:
     return _learned(known)
 
 
+def claim_of_command(memory_mib: int) -> Claim:
+    """Return what a command is to book: what people say that it needs."""
+    return Claim(memory_mib * MIB, is_learned=False)
+
+
 def key_of_link(message: messages.Link, profile: str) -> str:
     """Name a link, the same in each build: artifact, profile, target and linker."""
     directory, output = os.path.split(message.output or "")

@@ -8,6 +8,9 @@ break that, because they hold bytes while something inside them asks for more:
   is seen by every measurement, and it will take no more before its linker is done.
 - A test in which builds run. What they link books beyond the buffer, and at once.
 - What an earlier daemon started. It is counted, and not asked.
+
+A command that people reserve for has it the other way round, bytes and then cores: it may wait for
+bytes for hours, and would keep cores idle as long. Nothing waits for its bytes (`Reservations`).
 """
 
 from collections.abc import Iterable
@@ -42,13 +45,17 @@ class MemoryGate:
         if not one.want_bytes:
             return [one.conn]
         freed = self._give_up_rustcs(one, behind) if one.what is What.LINK else []
-        return freed + self.reservations.ask(one.conn, one.want_bytes, now_s=now_s)
+        is_beside = one.what is What.COMMAND
+        return freed + self.reservations.ask(
+            one.conn, one.want_bytes, now_s=now_s, is_beside=is_beside
+        )
 
     def adopt(self, one: Behind, claim: Claim, now_s: float) -> None:
         """Count what runs already, or must not wait."""
         one.want_bytes = claim.want_bytes
         if one.want_bytes:
-            self.reservations.adopt(one.conn, one.want_bytes, now_s=now_s)
+            is_beside = one.what is What.COMMAND
+            self.reservations.adopt(one.conn, one.want_bytes, now_s=now_s, is_beside=is_beside)
 
     def release(self, one: Behind) -> list[int]:
         """Give back what something held, or take it out of the line."""

@@ -136,7 +136,8 @@ class MemoryWatch:
         )
 
     def _interval_s(self) -> float:
-        builds = len(self._state.builds) or int(self.ladder.rung > Rung.CALM)
+        at_work = len(self._state.builds) + len(self._state.reserved.by_id)
+        builds = at_work or int(self.ladder.rung > Rung.CALM)
         headroom_bytes = self.headroom_bytes
         if headroom_bytes is None:
             return interval_s(builds, 1 << 60, None)

@@ -52,7 +52,10 @@ class Ended(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adopt(Message):
-    """A launcher whose daemon went away hands its running build to this one."""
+    """A launcher whose daemon went away hands its running build to this one.
+
+    `lender` is as a unit's.
+    """
 
     type_name = "adopt"
     pid: int
@@ -64,6 +67,7 @@ class Adopt(Message):
     jobserver: str | None = None
     tokens: int | None = None
     parent: str | None = None
+    lender: str | None = None
     client: str = ""
 
 
@@ -156,7 +160,8 @@ class Unit(Message):
     """A rustc gate asks to start its rustc, or tells that it runs (`running`).
 
     `id` is the crate's name with its extra-filename; `externs` are the ids of what it depends on.
-    `lender` is the build inside whose test binary it runs, None when inside none.
+    `lender` is the build inside whose test binary it runs, or the reservation inside whose command,
+    None when inside none.
     """
 
     type_name = "unit"
@@ -252,10 +257,40 @@ class TestEnded(UnitEnded):
     type_name = "test_ended"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve(Message):
+    """`forge reserve` asks for bytes and cores for a command, or tells that it runs (`running`).
+
+    `reservation` is the id that an earlier daemon gave, with `running` alone. `lender` is the build
+    or the reservation inside which it stands, None when inside none.
+    """
+
+    type_name = "reserve"
+    pid: int
+    cwd: str
+    argv0: str
+    memory_mib: int
+    cores: int
+    priority: str
+    name: str | None = None
+    wait_timeout_s: float | None = None
+    lender: str | None = None
+    running: bool = False
+    reservation: str | None = None
+    client: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReserveEnded(UnitEnded):
+    """What a command has cost."""
+
+    type_name = "reserve_ended"
+
+
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
     SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded,
-    Cancelled, Test, TestEnded,
+    Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}
 

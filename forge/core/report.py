@@ -65,6 +65,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
         "held_s": _since(state.steering.held_since_s, now),
         "limit": state.line.admission.limit,
         "budget": _budget_report(state),
+        "reservations": state.reserved.report(now),
         "builds": [
             _build_report(state, build, standings.get(build.id), behind.get(build.id, []), now)
             for build in state.builds.values()
@@ -91,9 +92,10 @@ def memory_report(state: "State") -> dict[str, Any]:
             "booked_bytes": reservations.booked_bytes,
             "untouched_bytes": reservations.untouched_bytes,
             "room_bytes": max(0, reservations.room_bytes),
-            "holders": len(reservations.holders()),
+            "holders": sum(not one.is_beside for one in reservations.holders()),
             "waiting": reservations.waiting_count,
         },
+        "beside_buffer_bytes": reservations.beside_bytes,
     }
 
 

@@ -38,6 +38,7 @@ from forge.core.past_builds import PastBuilds
 from forge.core.redirect import decide
 from forge.core.replies import error
 from forge.core.report import status_report
+from forge.core.reserved import Reserved
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
 from forge.core.steering import Steering
@@ -65,6 +66,7 @@ class State:
         self.memory = MemoryWatch(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
+        self.reserved = Reserved(self)
         past_builds = PastBuilds(self)
         self.started_at: Moment | None = None
         self.stopping = False
@@ -112,6 +114,8 @@ class State:
             messages.Cancelled: self.gates.cancelled,
             messages.Test: self._test,
             messages.TestEnded: self.gates.ended,
+            messages.Reserve: self.reserved.reserve,
+            messages.ReserveEnded: self.reserved.ended,
             messages.CancelBuild: self.steering.cancel_build,
             messages.SetPriority: self.steering.set_priority,
             messages.Hold: self.steering.hold,
@@ -139,8 +143,8 @@ class State:
 
     @property
     def is_busy(self) -> bool:
-        """Say whether builds or changes to the disk are under way: the daemon then ticks faster."""
-        return bool(self.builds) or self.disk.is_changing
+        """Say whether somebody builds, reserves or changes the disk: the daemon ticks faster."""
+        return bool(self.builds or self.reserved.by_id) or self.disk.is_changing
 
     @property
     def due_s(self) -> float | None:
@@ -155,6 +159,7 @@ class State:
         self.line.check()
         self.jobservers.check()
         self.memory.check()
+        self.reserved.check()
         waiting = any(b.phase is BuildPhase.WAITING_FOR_DISK for b in self.builds.values())
         asked = self._disk_requests.waiting
         assert self.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
@@ -167,7 +172,8 @@ class State:
     def _closed(self, event: events.Closed, now: Moment) -> list[Action]:
         self._questions.pop(event.conn, None)
         self._disk_requests.drop(event.conn)
-        return self.gates.closed(event.conn, now) + self.leases.closed(event, now)
+        left = self.reserved.closed(event.conn)
+        return left + self.gates.closed(event.conn, now) + self.leases.closed(event, now)
 
     def _resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
         question = self._questions.pop(event.conn, None)
@@ -351,7 +357,7 @@ class State:
 
     def _tick(self, event: events.Tick, now: Moment) -> list[Action]:
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
-        actions += self.memory.tick(now)
+        actions += self.memory.tick(now) + self.reserved.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self._disk_requests.say_wait(self, now)

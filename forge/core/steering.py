@@ -26,6 +26,12 @@ class Steering:
 
     def cancel_build(self, conn: int, message: messages.CancelBuild, now: Moment) -> list[Action]:
         """End a build and those inside it, wherever they stand."""
+        reservation = self._state.reserved.by_id.get(message.build)
+        if reservation:
+            was = "running" if reservation.runs else "waiting"
+            line = f"{reservation.id} is cancelled; it was {was}"
+            cancelled = self._state.reserved.cancel(reservation, EXIT_CANCELLED, now)
+            return [*cancelled, Send(conn, {"type": "ok", "line": line})]
         build = self._state.builds.get(message.build)
         if build is None:
             return [_no_such_build(conn, message.build)]

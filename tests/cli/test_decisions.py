@@ -21,6 +21,7 @@ GRANTED = {
 MOUNTED = {
     "kind": "tmpfs", "mount_point": "/mnt/b", "size_mib": 4096, "used_bytes": 1024, "adopted": False
 }  # fmt: skip
+HELD = {"reservation": "r4", "name": "import", "memory_mib": 40960, "cores": 1}
 TARGET_DIR, LINE = "waiting for the target dir", "waiting in line"
 
 CASES = [
@@ -107,6 +108,29 @@ CASES = [
     ("memory.eased", {"rung": "shut units", "available": 9 << 30, "low_water": 2 << 30,
                       "falling": 0},
      "memory has eased: now: shut units (9.0 GiB available, low water 2.0 GiB)"),
+    ("reserve.cancelled", {**HELD, "running": True},
+     "r4 (import) is cancelled; its command is told to end"),
+    ("reserve.cancelled", {**HELD, "running": False}, "r4 (import) is cancelled; it was waiting"),
+    ("reserve.ended", {**HELD, "exit": 0, "signal": None, "wall_s": 63.0, "cpu_s": 20.0,
+                       "peak_kib": 1024},
+     "r4 (import): 40.0 GiB and 1 core are free again: exit 0, 1 min 3 s, peak of a process 1 MiB,"
+     " 20 s of cores"),
+    ("reserve.ended", {**HELD, "exit": None, "signal": 9, "wall_s": 3.0, "cpu_s": 2.0,
+                       "peak_kib": 0},
+     "r4 (import): 40.0 GiB and 1 core are free again: signal 9, 3.0 s, 2.0 s of cores"),
+    ("reserve.granted", {**HELD, "wait_s": 63.0},
+     "r4 (import): 40.0 GiB and 1 core are held for it after 1 min 3 s"),
+    ("reserve.granted", {**HELD, "cores": 2, "wait_s": 0.0},
+     "r4 (import): 40.0 GiB and 2 cores are held for it"),
+    ("reserve.impatient", {**HELD, "patience_s": 300.0},
+     "r4 (import) gave up: it has waited for 5 min, as long as it may"),
+    ("reserve.left", {**HELD, "running": True},
+     "r4 (import): 40.0 GiB and 1 core are given up, as its `forge reserve` is gone; its command"
+     " may run on"),
+    ("reserve.left", {**HELD, "running": False},
+     "r4 (import): 40.0 GiB and 1 core are given up, as its `forge reserve` is gone before it had"
+     " started"),
+    ("reserve.waits", HELD, "r4 (import): 40.0 GiB and 1 core are not there yet: it waits"),
     ("memory.unmeasured", {"reason": "no /proc"},
      "memory cannot be read, so links go by the linker buffer alone: no /proc"),
     ("unit.paused", {**BUILD, "unit": "syn"}, "b12 has its rustc of syn stopped, for memory"),

@@ -114,7 +114,65 @@ def test_a_larger_buffer_lets_more_in_and_a_smaller_one_takes_nothing_back():
     assert [one.ticket for one in reservations.holders()] == [ord("a"), ord("b")]
 
 
+@pytest.mark.parametrize(
+    ("beside", "available", "granted"),
+    [
+        ([400], 400, [0]),  # four times the buffer: it is there
+        ([401], 400, []),  # nothing else is booked, and yet: it is no build
+        ([300, 101, 100], 400, [0]),  # first come, first served
+        ([300, 150, 60, 40], 400, [0, 2]),  # one that waits is passed, but by no more than so much
+        ([60, 60], None, [0]),  # not measured: the buffer must do
+    ],
+)
+def test_beside_the_buffer_only_what_is_available_counts(beside, available, granted):
+    reservations = Reservations(100, passing_bytes=70, available_bytes=available)
+    for ticket, want in enumerate(beside):
+        reservations.ask(ticket, want, now_s=0.0, is_beside=True)
+    reservations.check()
+    assert [one.ticket for one in reservations.holders()] == granted
+    assert reservations.booked_bytes == 0
+
+
+def test_what_is_booked_beside_leaves_the_buffer_what_is_available_and_never_nothing():
+    reservations = Reservations(100, available_bytes=400)
+    assert reservations.ask(1, 350, now_s=0.0, is_beside=True) == [1]
+    assert reservations.room_bytes == 50
+    assert book(reservations, a=90, b=1) == ["a"], "one always, however little is left"
+    assert reservations.release(ord("a")) == [ord("b")]
+
+
+def test_one_that_runs_alone_in_the_buffer_has_nothing_beside_it_that_is_new():
+    reservations = Reservations(100, available_bytes=400)
+    assert reservations.ask(1, 10, now_s=0.0, is_beside=True) == [1]
+    assert reservations.ask(2, 50, now_s=0.0, is_alone=True) == [2], "what is there is there"
+    assert reservations.ask(3, 10, now_s=0.0, is_beside=True) == []
+    assert reservations.release(2) == [3]
+
+
+@pytest.mark.parametrize(
+    ("others", "goes_on"),
+    [
+        ([], 70),  # the links keep it waiting: they pass by so much, then one at a time
+        ([250], 1000),  # another one beside keeps it waiting as well: links go on
+    ],
+)
+def test_links_make_way_for_what_waits_for_them_alone(others, goes_on):
+    reservations = Reservations(100, passing_bytes=70, available_bytes=400)
+    for ticket, want in enumerate(others, 500):
+        reservations.ask(ticket, want, now_s=0.0, is_beside=True)
+    reservations.ask(1000, 10, now_s=0.0)
+    assert reservations.ask(999, 395, now_s=0.0, is_beside=True) == []
+    passed = 0
+    for ticket in range(100):
+        passed += 10 * len(reservations.ask(ticket, 10, now_s=0.0))
+        reservations.release(ticket)
+        reservations.check()
+    assert passed == goes_on
+    assert (999 in reservations.release(1000)) == (not others)
+
+
 STEPS = st.one_of(
+    st.tuples(st.just("beside"), st.integers(0, 9), st.integers(0, 250)),
     st.tuples(st.just("ask"), st.integers(0, 9), st.integers(0, 150)),
     st.tuples(st.just("alone"), st.integers(0, 9), st.integers(0, 150)),
     st.tuples(st.just("release"), st.integers(0, 9), st.just(0)),
@@ -131,6 +189,8 @@ def apply(reservations, step):
     match what:
         case "ask" | "alone":
             return reservations.ask(ticket, amount, now_s=0.0, is_alone=what == "alone")
+        case "beside":
+            return reservations.ask(ticket, amount, now_s=0.0, is_beside=True)
         case "release":
             return reservations.release(ticket)
         case "observe":
@@ -159,7 +219,8 @@ def test_whatever_happens_nothing_is_promised_twice_and_all_get_their_turn(steps
         assert not held & set(granted) or step[0] in ("again",), "granted twice"
         held |= set(granted)
         assert held == {one.ticket for one in reservations.holders()}
-        if granted and len(held) > 1 and step[0] in ("ask", "alone"):
+        in_buffer = [one for one in reservations.holders() if not one.is_beside]
+        if granted and len(in_buffer) > 1 and step[0] in ("ask", "alone"):
             assert reservations.booked_bytes <= max(100, before, reservations.buffer_bytes)
     reservations.shut(False)
     reservations.measure(None)
@@ -170,6 +231,13 @@ def test_whatever_happens_nothing_is_promised_twice_and_all_get_their_turn(steps
         reservations.release(reservations.holders()[0].ticket)
         reservations.check()
     assert not reservations.waiting_count
+    reservations.measure(100_000)
+    for _ in range(20):
+        if not any(reservations.waiting(ticket, now_s=0.0) for ticket in range(10)):
+            return
+        reservations.release(reservations.holders()[0].ticket)
+        reservations.check()
+    raise AssertionError("something beside the buffer waits for ever")
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=60))

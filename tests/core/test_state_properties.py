@@ -6,6 +6,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from forge.core import actions, events, messages
 from forge.core.disk import DiskUsage
+from forge.core.memory import Reading, Swap
+from forge.core.units import MIB
 from forge.core.workspace import Workspace
 from tests.core.driver import DISK, EMPTY, GIB, Driver
 from tests.core.driver import settings as given_settings
@@ -22,7 +24,8 @@ class Daemon(RuleBasedStateMachine):
         self.driver = Driver(given_settings(builds_at_once=2))
 
     @rule(conn=CONNS, verb=st.sampled_from(["build", "install", "metadata", "nextest"]),
-          env=st.sampled_from([{}, {"FORGE_WAIT_TIMEOUT": "20"}, {"FORGE_TEST": "b1"}]),
+          env=st.sampled_from([{}, {"FORGE_WAIT_TIMEOUT": "20"}, {"FORGE_TEST": "b1"},
+                               {"FORGE_RESERVATION": "r1"}]),
           parent=st.sampled_from([None, None, "b1", "b2"]))  # fmt: skip
     def begin(self, conn, verb, env, parent):
         self.driver.receive(
@@ -74,7 +77,7 @@ class Daemon(RuleBasedStateMachine):
         self.driver.receive(conn, messages.Ended(exit=0))
 
     @rule(conn=st.integers(1, 8), build=st.sampled_from(["b1", "b2", "b7"]), running=st.booleans(),
-          what=st.sampled_from(["unit", "lent unit", "link", "test"]))  # fmt: skip
+          what=st.sampled_from(["unit", "lent unit", "unit inside", "link", "test"]))  # fmt: skip
     def unit(self, conn, build, running, what):
         message: messages.Message
         match what:
@@ -85,13 +88,42 @@ class Daemon(RuleBasedStateMachine):
                     build=build, pid=1, binary="/t", name="t", threads=2, running=running
                 )
             case _:
-                lender = "b1" if what == "lent unit" else None
+                lender = {"lent unit": "b1", "unit inside": "r1"}.get(what)
                 message = messages.Unit(
                     build=build, pid=1, crate="c", kinds=["lib"], lender=lender, running=running
                 )
         self.driver.receive(conn, message)
 
-    @rule(build=st.sampled_from(["b1", "b2", "b3", "b9"]))
+    @rule(conn=st.integers(1, 8), memory_mib=st.sampled_from([0, 100, 3000, 20000, 99999]),
+          cores=st.integers(0, 3), priority=st.sampled_from(["interactive", "batch", "x"]),
+          timeout_s=st.sampled_from([None, None, 0.0, 20.0]), running=st.booleans(),
+          lender=st.sampled_from([None, None, "r1", "b1"]),
+          reservation=st.sampled_from([None, "r1", "b1"]))  # fmt: skip
+    def reserve(self, conn, memory_mib, cores, priority, timeout_s, running, lender, reservation):
+        self.driver.receive(
+            conn,
+            messages.Reserve(
+                pid=conn, cwd="/", argv0="x", memory_mib=memory_mib, cores=cores,
+                priority=priority, wait_timeout_s=timeout_s, running=running, lender=lender,
+                reservation=reservation,
+            ),
+        )  # fmt: skip
+
+    @rule(conn=st.integers(1, 8))
+    def reserve_ended(self, conn):
+        self.driver.receive(conn, messages.ReserveEnded(exit=0))
+
+    @rule(available_mib=st.integers(0, 24000), used_mib=st.integers(0, 5000))
+    def memory_measured(self, available_mib, used_mib):
+        held = [one.ticket for one in self.driver.state.gates.memory.reservations.holders()]
+        reading = Reading(self.driver.now_s, 24576 * MIB, available_mib * MIB, Swap(None, None))
+        self.driver.post(events.MemoryMeasured(reading, dict.fromkeys(held[:2], used_mib * MIB)))
+
+    @rule(conn=st.integers(1, 8))
+    def cancelled(self, conn):
+        self.driver.receive(conn, messages.Cancelled())
+
+    @rule(build=st.sampled_from(["b1", "b2", "b3", "b9", "r1", "r2"]))
     def cancel(self, build):
         self.driver.receive(20, messages.CancelBuild(build=build))
 
@@ -154,6 +186,9 @@ class Daemon(RuleBasedStateMachine):
             driver.post(events.Closed(conn))
         assert not driver.state.builds
         assert not driver.state.gates.budget.running_cores
+        assert not driver.state.gates.budget.report()
+        assert not driver.state.gates.memory.reservations.holders()
+        assert not driver.state.reserved.by_id
         assert not driver.state.line.in_order()
 
 

@@ -9,7 +9,7 @@ use crate::options::Variables;
 use crate::sys;
 
 /// Variables that `begin` carries, besides runners. No others: they may hold secrets.
-const ENV_SENT: [&str; 30] = [
+const ENV_SENT: [&str; 31] = [
     "CARGO",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_JOBS",
@@ -25,6 +25,7 @@ const ENV_SENT: [&str; 30] = [
     "CI",
     "CLAUDECODE",
     "FORGE_PRIORITY",
+    "FORGE_RESERVATION",
     "FORGE_RUSTC_WRAPPER",
     "FORGE_TARGET_DIR",
     "FORGE_TEST",
@@ -56,6 +57,13 @@ pub fn line(via: &str, args: &[OsString], given: &Variables) -> Option<Vec<u8>> 
         .text("via", via.as_bytes())
         .text_or_null("parent", parent)
         .line()
+}
+
+/// The build or the reservation inside which we stand: what starts here lives on its cores.
+pub fn lender(var: &dyn Fn(&str) -> Option<OsString>) -> Option<OsString> {
+    ["FORGE_TEST", "FORGE_RESERVATION"]
+        .iter()
+        .find_map(|name| var(name))
 }
 
 /// Where we stand; cargo itself says so when that is gone.

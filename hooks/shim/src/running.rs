@@ -2,6 +2,7 @@
 //! told to, and looks for a new daemon when the old one is gone.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::begin;
@@ -93,6 +94,7 @@ impl Build {
         let Ok(peer) = Peer::connect(&state_dir.join("forged.sock"), Duration::ZERO) else {
             return;
         };
+        let lender = begin::lender(&sys::var);
         let message = Message::first("adopt")
             .text("client", crate::VERSION.as_bytes())
             .integer("pid", i64::from(sys::pid()))
@@ -102,7 +104,8 @@ impl Build {
             .words("argv", &self.args)
             .text_or_null("target_dir", self.plan.target_dir.as_deref())
             .text_or_null("jobserver", self.plan.jobserver.as_deref())
-            .integer_or_null("tokens", self.plan.tokens);
+            .integer_or_null("tokens", self.plan.tokens)
+            .text_or_null("lender", lender.as_ref().map(|id| id.as_bytes()));
         self.peer = Some(peer);
         self.answer_due = Some(Instant::now() + PATIENCE);
         self.send(message);

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::begin;
 use crate::message::Message;
 use crate::paths;
 
@@ -121,7 +122,7 @@ impl Unit {
     /// The request of its gate; `var` reads the environment that cargo has set for it.
     pub fn message(&self, build: &[u8], var: &dyn Fn(&str) -> Option<OsString>) -> Message {
         let package = var("CARGO_PKG_NAME");
-        let lender = var("FORGE_TEST");
+        let lender = begin::lender(var);
         let test: &[Vec<u8>] = &[b"test".to_vec()];
         let kinds = if self.test { test } else { &self.kinds };
         Message::first("unit")
