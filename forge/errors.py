@@ -84,6 +84,13 @@ class CargoMissing(ForgeError):
     exit_code = 127
 
 
+class CommandMissing(ForgeError):
+    """There is no such command to run. Exit code 127, as a shell would give."""
+
+    slug = "command-missing"
+    exit_code = 127
+
+
 class CwdGone(ForgeError):
     """The working directory does not exist any more."""
 

@@ -23,6 +23,7 @@ OWN_COMMANDS = {
     "prio": "forge.cli.cmd_prio:prio",
     "hold": "forge.cli.cmd_hold:hold",
     "resume": "forge.cli.cmd_hold:resume",
+    "reserve": "forge.cli.cmd_reserve:reserve",
     "disk": "forge.cli.cmd_disk:disk",
     "target": "forge.cli.cmd_target:target",
     "daemon": "forge.cli.cmd_daemon:daemon",

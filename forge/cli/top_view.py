@@ -15,7 +15,7 @@ from forge.cli.render import plain
 from forge.cli.top_choice import Choice, Report, build_of, builds_of, project_of
 from forge.cli.top_tables import builds_table, gates_table, line_table, short_duration
 from forge.cli.view_memory import tight_words
-from forge.core.units import show_bytes
+from forge.core.units import plural, show_bytes, show_mib
 
 BAR_CELLS = 10
 BARS_FROM = 70
@@ -119,6 +119,9 @@ def _facts(report: Report, width: int) -> Iterable[Text]:
     at_work = len(report.get("builds") or ()) - in_line
     limit = f" of {report['limit']}" if report.get("limit") else ""
     yield Text(f"builds {at_work}{limit} at work, {in_line} in line")
+    reservations = report.get("reservations") or ()
+    if reservations:
+        yield Text(_reserved(reservations))
     yield _disk(report.get("disk") or {}, width)
     if budget.get("waiting"):
         yield Text(f"{budget['waiting']} at gates wait")
@@ -127,6 +130,16 @@ def _facts(report: Report, width: int) -> Iterable[Text]:
         yield Text(f"memory {show_bytes(int(memory['available_bytes']))} available")
     if report.get("stopping"):
         yield Text("the daemon ends")
+
+
+def _reserved(reservations: Sequence[Report]) -> str:
+    """Say what commands hold, and how many wait: `2 reservations: 6.0 GiB, 4 cores, 1 waits`."""
+    held = [one for one in reservations if one.get("running")]
+    memory = show_mib(sum(int(one.get("memory_mib") or 0) for one in held))
+    cores = plural(sum(int(one.get("cores") or 0) for one in held), "core")
+    waiting = len(reservations) - len(held)
+    waits = f", {waiting} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    return f"{plural(len(reservations), 'reservation')}: {memory}, {cores}{waits}"
 
 
 def _disk(disk: Mapping[str, Any], width: int) -> Text:

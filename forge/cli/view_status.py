@@ -16,7 +16,7 @@ from forge.cli.render import (
     target_dirs_view,
 )
 from forge.cli.view_memory import memory_view
-from forge.core.units import plural, show_duration, show_duration_short
+from forge.core.units import plural, show_bytes, show_duration, show_duration_short, show_mib
 
 
 def status_view(report: Report) -> RenderableType:
@@ -38,6 +38,7 @@ def status_view(report: Report) -> RenderableType:
         *held,
         builds_view(builds),
         Text(),
+        *reservations_view(report.get("reservations") or ()),
         target_dirs_view(report.get("target_dirs") or ()),
     )
 
@@ -65,6 +66,24 @@ def builds_view(builds: Sequence[Report]) -> RenderableType:
         )
     waits = [line for build in builds for line in _waits(build)]
     return Group(table, *([Text(), *waits] if waits else []))
+
+
+def reservations_view(reservations: Sequence[Report]) -> list[RenderableType]:
+    """Show what is reserved for commands, or waited for; nothing when nothing is."""
+    if not reservations:
+        return []
+    table = new_table("reservation", "name", "memory", "uses", "cores", "for", "waits for")
+    for one in reservations:
+        table.add_row(
+            plain(one.get("id")),
+            plain(one.get("name")),
+            show_mib(int(one.get("memory_mib") or 0)),
+            show_bytes(int(one["used_bytes"])) if one.get("used_bytes") else "-",
+            str(one.get("cores") or "-"),
+            show_duration(float(one.get("since_s") or 0)),
+            plain(one.get("wait") or "-"),
+        )
+    return [table, Text()]
 
 
 def held_line(report: Report) -> Text:

@@ -15,7 +15,7 @@ from forge import paths
 from forge.client.cargo_path import find_cargo
 from forge.client.connection import Connection, connect_or_start
 from forge.client.in_line import await_word
-from forge.client.supervise import supervise
+from forge.client.supervise import here, supervise
 from forge.client.talk import is_on, is_terminal, report, say
 from forge.core import own_options, wire
 from forge.core.verbs import REDIRECT_VERBS, is_passed, verb_index
@@ -54,7 +54,47 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     if not builds:
         return _become(cargo, word["argv"], final)  # the lease held nothing
     open_jobserver(word, final)
-    return supervise([cargo, *word["argv"]], final, connection, word, argv)
+    return supervise(_Cargo(cargo, argv, word, env), final, connection)
+
+
+class _Cargo:
+    """The errand of a build."""
+
+    missing = CargoMissing
+
+    def __init__(
+        self, cargo: str, argv: list[str], go: Mapping[str, Any], env: Mapping[str, str]
+    ) -> None:
+        self.program = cargo
+        self.argv = ["cargo", *go["argv"]]
+        self._asked = argv
+        self._go = go
+        self._env = env
+
+    def started(self, pid: int) -> dict[str, Any]:
+        return {"type": "started", "pid": pid}
+
+    def renewal(self, pid: int) -> dict[str, Any]:
+        jobserver = self._go.get("jobserver") or {}
+        return {
+            "type": "adopt",
+            "build": self._go.get("build"),
+            "cargo_pid": pid,
+            "cwd": here(),
+            "argv": self._asked,
+            "target_dir": self._go.get("target_dir"),
+            "jobserver": jobserver.get("path"),
+            "tokens": jobserver.get("tokens"),
+            "lender": lender_of(self._env),
+        }
+
+    def ended(self, ending: dict[str, int], cost: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "ended", **ending}
+
+
+def lender_of(env: Mapping[str, str]) -> str | None:
+    """Return the build or the reservation inside which we stand: what starts here lives on it."""
+    return env.get("FORGE_TEST") or env.get("FORGE_RESERVATION") or None
 
 
 def take_options(words: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -31,9 +31,13 @@ LONGEST_S = 1e9
 
 
 class Connection:
-    """One connection to the daemon. What the daemon grants on it ends with it."""
+    """One connection to the daemon. What the daemon grants on it ends with it.
+
+    `has_waited`: the daemon let us wait on it, so it was there.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.has_waited = False
         self._socket = sock
         self._buffer = b""
         self._first = True
@@ -114,6 +118,7 @@ class Connection:
         while True:
             reply = self.receive(patience_s)
             if reply["type"] == "wait":
+                self.has_waited = True
                 if on_wait:
                     on_wait(str(reply.get("reason", "")), _seconds(reply.get("since_s")))
                 continue

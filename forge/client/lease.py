@@ -1,4 +1,4 @@
-"""The lease of a running build: its connection, and its renewal when the daemon is replaced.
+"""The lease of what runs: its connection, and its renewal when the daemon is replaced.
 
 hooks/shim/src/running.rs does the same natively. A new daemon is looked for once a second and never
 started; one that refuses is asked again half a minute later.
@@ -21,7 +21,9 @@ RECONNECT_AFTER_REFUSAL_S = 30.0
 
 
 class Lease:
-    """Prints what the daemon says, and calls `end_cargo` when it tells us to end.
+    """Prints what the daemon says, and calls `end_child` when it tells us to end.
+
+    `renewal` is what the next daemon is told.
 
     Invariant: without a connection there is a time to look for a daemon.
     """
@@ -29,14 +31,14 @@ class Lease:
     def __init__(
         self,
         connection: Connection,
-        adopt: Mapping[str, Any],
+        renewal: Mapping[str, Any],
         env: Mapping[str, str],
-        end_cargo: Callable[[], None],
+        end_child: Callable[[], None],
     ) -> None:
         self.connection: Connection | None = connection
-        self._adopt = {**adopt, "type": "adopt", "client": forge.__version__, "pid": os.getpid()}
+        self._renewal = {**renewal, "client": forge.__version__, "pid": os.getpid()}
         self._env = env
-        self._end_cargo = end_cargo
+        self._end_child = end_child
         self._answer_due: float | None = None
         self._look_at = 0.0
         self._is_ending = False
@@ -89,11 +91,12 @@ class Lease:
             say(message.get("line"))
         elif kind == "end" and not self._is_ending:
             self._is_ending = True
-            self._end_cargo()
+            self._end_child()
             report(message.get("line"))
-        elif kind == "adopted":
+        elif kind in ("adopted", "go"):
             self._answer_due = None
-            self._adopt["build"] = message.get("build", self._adopt["build"])
+            ids = ("build", "reservation")
+            self._renewal |= {name: message[name] for name in ids if name in message}
         elif kind == "error" and self._answer_due is not None:
             self._lose(RECONNECT_AFTER_REFUSAL_S)
 
@@ -107,6 +110,6 @@ class Lease:
         self._look_at = time.monotonic() + RECONNECT_S
         with contextlib.suppress(ForgeError):
             connection = connect(self._env)
-            connection.send(self._adopt)
+            connection.send(self._renewal)
             self.connection = connection
             self._answer_due = time.monotonic() + wire.PATIENCE_S

@@ -1,4 +1,4 @@
-"""Cargo's parent, which to everybody else looks like cargo itself.
+"""Cargo's parent, which to everybody else looks like cargo itself; so for any other command.
 
 A signal that the terminal sends reaches the whole foreground group, cargo included, and must not be
 sent on a second time: programs take a second Ctrl-C for "now!". A signal that somebody sent to our
@@ -9,48 +9,62 @@ cases, and one at any other time cannot.
 
 import contextlib
 import os
+import resource
 import select
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from forge.client.connection import Connection
 from forge.client.ending import die_by
 from forge.client.lease import Lease
-from forge.errors import CargoMissing
+from forge.errors import ForgeError
 
 END_GRACE_S = 5.0
-"""How long cargo has to end before it is killed."""
+"""How long a child has to end before it is killed."""
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
-def supervise(
-    command: list[str],
-    env: Mapping[str, str],
-    connection: Connection,
-    go: Mapping[str, Any],
-    argv: list[str],
-) -> int:
-    """Run `command` to its end with the lease held; return its exit code or die by its signal."""
-    child = _Child(command, env)
-    jobserver = go.get("jobserver") or {}
-    adopt = {
-        "build": go.get("build"),
-        "cargo_pid": child.pid,
-        "cwd": _cwd(),
-        "argv": argv,
-        "target_dir": go.get("target_dir"),
-        "jobserver": jobserver.get("path"),
-        "tokens": jobserver.get("tokens"),
-    }
-    lease = Lease(connection, adopt, env, end_cargo=child.end)
-    lease.send({"type": "started", "pid": child.pid})
-    code = os.waitstatus_to_exitcode(_wait(child, lease))
-    lease.send({"type": "ended", **({"exit": code} if code >= 0 else {"signal": -code})})
+class Errand(Protocol):
+    """What is run, and what the daemon is told of it."""
+
+    program: str
+    argv: list[str]
+
+    @property
+    def missing(self) -> type[ForgeError]:
+        """What is raised when there is nothing to run."""
+
+    def started(self, pid: int) -> dict[str, Any] | None:
+        """Return what is said once the child runs."""
+
+    def renewal(self, pid: int) -> dict[str, Any]:
+        """Return what the next daemon is told of the child that runs."""
+
+    def ended(self, ending: dict[str, int], cost: dict[str, Any]) -> dict[str, Any]:
+        """Return what is said of the end: by `exit` or by `signal`."""
+
+
+def supervise(errand: Errand, env: Mapping[str, str], connection: Connection) -> int:
+    """Run a child to its end with the lease held; return its exit code or die by its signal.
+
+    Raises the errand's `missing` when there is nothing to run.
+    """
+    began = time.monotonic()
+    child = _Child(errand, env)
+    lease = Lease(connection, errand.renewal(child.pid), env, end_child=child.end)
+    started = errand.started(child.pid)
+    if started:
+        lease.send(started)
+    status, usage = _wait(child, lease)
+    code = os.waitstatus_to_exitcode(status)
+    cost = {"wall_s": round(time.monotonic() - began, 3), **_cost(usage)}
+    lease.send(errand.ended({"exit": code} if code >= 0 else {"signal": -code}, cost))
     lease.close()
     if code < 0:
         die_by(-code)
@@ -58,9 +72,9 @@ def supervise(
 
 
 class _Child:
-    """The running cargo, and the signals that are passed on to it."""
+    """The running child, and the signals that are passed on to it."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str]) -> None:
+    def __init__(self, errand: Errand, env: Mapping[str, str]) -> None:
         self.wakeup, wakeup_in = os.pipe()
         os.set_blocking(wakeup_in, False)
         os.set_blocking(self.wakeup, False)
@@ -75,21 +89,21 @@ class _Child:
                 restored.append(number)
         try:
             self.pid = os.posix_spawn(
-                command[0], ["cargo", *command[1:]], env, setsigdef=restored, setsigmask=()
+                errand.program, errand.argv, env, setsigdef=restored, setsigmask=()
             )
         except OSError as error:
-            raise CargoMissing(f"{command[0]} cannot be run: {error.strerror}") from None
+            raise errand.missing(f"{errand.program} cannot be run: {error.strerror}") from None
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
             signal.signal(signal.SIGTSTP, self._stop)
 
     def end(self) -> None:
-        """Ask cargo to end, even one that is stopped; it is killed when it does not."""
+        """Ask the child to end, even one that is stopped; it is killed when it does not."""
         self.kill_at = time.monotonic() + END_GRACE_S
         self._signal(signal.SIGTERM)
         self._signal(signal.SIGCONT)
 
     def attend(self) -> None:
-        """Kill a cargo that had time enough to end."""
+        """Kill a child that had time enough to end."""
         if self.kill_at is not None and time.monotonic() >= self.kill_at:
             self.kill_at = time.monotonic() + END_GRACE_S
             self._signal(signal.SIGKILL)
@@ -107,11 +121,11 @@ class _Child:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def _wait(child: _Child, lease: Lease) -> int:
+def _wait(child: _Child, lease: Lease) -> tuple[int, resource.struct_rusage]:
     while True:
-        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
         if pid:
-            return status
+            return status, usage
         readers: list[Any] = [child.wakeup]
         if lease.connection:
             readers.append(lease.connection)
@@ -138,7 +152,18 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _cwd() -> str:
+def _cost(usage: resource.struct_rusage) -> dict[str, Any]:
+    """Return what the child and those that it waited for have cost; macOS counts bytes."""
+    per_kib = 1024 if sys.platform == "darwin" else 1
+    return {
+        "user_s": round(usage.ru_utime, 3),
+        "system_s": round(usage.ru_stime, 3),
+        "peak_kib": usage.ru_maxrss // per_kib,
+    }
+
+
+def here() -> str:
+    """Return where we stand; what is run says itself when that is gone."""
     try:
         return os.getcwd()
     except OSError:

@@ -70,6 +70,14 @@ def an_explained(**changes: Any) -> dict[str, Any]:
     )
 
 
+def a_reservation(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "r4", "name": "import", "argv0": "import.sh", "cwd": "/srv", "pid": 500,
+        "priority": "batch", "memory_mib": 6144, "cores": 2, "used_bytes": 3 * 1024**3,
+        "running": True, "since_s": 83.4, "wait": None, "lender": None, **changes,
+    }  # fmt: skip
+
+
 def a_target_dir(**changes: Any) -> dict[str, Any]:
     return {
         "path": "/mnt/OptaBuilds/ripgrep-0123456789ab", "project": "ripgrep",

@@ -14,7 +14,7 @@ from forge.core.moment import Moment
 from forge.core.report import status_report
 from forge.core.settings import Settings
 from forge.core.state import State
-from tests.cli.fakes import a_build, a_disk, a_report, a_target_dir
+from tests.cli.fakes import a_build, a_disk, a_report, a_reservation, a_target_dir
 
 
 def shown(renderable, width: int = 80, **options) -> str:
@@ -50,6 +50,14 @@ def test_the_view_takes_what_the_core_reports():
     assert 'off: disk.kind is "none"' in text
     assert "linker buffer 51.0 GiB" in text
     assert "no build is under way" in text
+
+
+def test_what_is_reserved_is_shown_when_something_is():
+    waits = a_reservation(id="r5", running=False, wait="waiting for memory", used_bytes=0, cores=0)
+    text = shown(status_view(a_report(reservations=[a_reservation(), waits])), width=120)
+    assert re.search(r"r4 +import +6\.0 GiB +3\.0 GiB +2 +1 min 23 s +-", text), text
+    assert re.search(r"r5 +import +6\.0 GiB +- +- +1 min 23 s +waiting for memory", text), text
+    assert "reservation" not in shown(status_view(a_report()))
 
 
 @pytest.mark.parametrize(

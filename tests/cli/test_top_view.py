@@ -15,7 +15,7 @@ from forge.core.moment import Moment
 from forge.core.report import status_report
 from forge.core.settings import Settings
 from forge.core.state import State
-from tests.cli.fakes import a_build, a_disk, a_memory, a_report
+from tests.cli.fakes import a_build, a_disk, a_memory, a_report, a_reservation
 
 SIZES = [(80, 24), (120, 40), (40, 10), (20, 4), (200, 60)]
 REASON = "waiting for a build to end: 2 at work (b1 (ripgrep), b2 (tokio)), at most 2"
@@ -114,6 +114,13 @@ def test_nothing_is_shown_that_the_status_does_not_have():
 
 def test_memory_is_shown_when_the_status_has_it():
     assert "memory 2.0 GiB available" in text(a_machine(memory={"available_bytes": 2 * 1024**3}))
+
+
+def test_what_commands_hold_is_told_in_the_head():
+    reservations = [a_reservation(), a_reservation(running=False)]
+    shown = text(a_machine(reservations=reservations))
+    assert "2 reservations: 6.0 GiB, 2 cores, 1 waits" in shown
+    assert "1 reservation: 6.0 GiB, 2 cores" in text(a_machine(reservations=reservations[:1]))
 
 
 def test_a_build_has_a_row_with_what_it_has_and_waits_for():

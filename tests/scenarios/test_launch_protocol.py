@@ -106,11 +106,12 @@ def test_runners_and_the_tests_own_variables_are_sent_and_secrets_are_not(launch
         "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER": "ld",
         "CARGO_REGISTRY_TOKEN": "secret",
         "FORGE_TEST": "4711",
+        "FORGE_RESERVATION": "r4",
     }
     launcher.go("build", env=env)
     sent = launcher.daemon.wait_for("begin")["env"]
     assert sent["CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER"] == "qemu"
-    assert sent["FORGE_TEST"] == "4711"
+    assert (sent["FORGE_TEST"], sent["FORGE_RESERVATION"]) == ("4711", "r4")
     assert {"CARGO_REGISTRY_TOKEN", "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER"}.isdisjoint(sent)
 
 
@@ -231,12 +232,13 @@ def test_a_cargo_that_does_not_end_is_killed(launcher):
 
 
 def test_the_next_daemon_adopts_a_build_and_may_end_it(launcher):
-    process, cargo = sleeping(launcher)
+    process, cargo = sleeping(launcher, env={"FORGE_RESERVATION": "r4"})
     launcher.daemon.stop()
     second = FakeForged(launcher.state).start()
     try:
         adopt = second.wait_for("adopt")
         assert (adopt["v"], adopt["build"], adopt["cargo_pid"]) == (1, "7", cargo)
+        assert adopt["lender"] == "r4"
         assert (adopt["pid"], adopt["client"]) == (process.pid, "0.1.0")
         second.send("adopt", END)
         assert process.wait(20) == -signal.SIGTERM
