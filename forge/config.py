@@ -148,6 +148,12 @@ SETTINGS: tuple[Setting, ...] = (
         _yes_no,
     ),
     Setting(
+        "builds.cgroup", "true or false", True,
+        "Whether builds run in a cgroup of their own, on Linux where one can be had: without swap,"
+        " and with a ceiling that leaves the low water to everybody else.",
+        _yes_no,
+    ),
+    Setting(
         "builds.at_once", 'a whole number from 1 to 1000, or "auto"', "auto",
         "How many builds may compile at the same time; the others wait in line, an editor's short"
         " checks beside them. `auto`: as many as there are cores, and at least 2.",

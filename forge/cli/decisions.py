@@ -18,11 +18,10 @@ from forge.core.units import plural, show_bytes, show_mib
 Entry = Mapping[str, Any]
 
 WRONG = frozenset((
-    "build.orphaned", "config.refused", "config.unwatched", "daemon.bug", "daemon.unreachable",
-    "disk.failed", "disk.lost", "disk.unmeasured", "disk.unseen", "jobserver.failed",
-    "memory.unmeasured", "peer.deaf",
-    "peer.garbage", "peer.oversize", "peer.refused", "shim.missing", "store.failed",
-    "target.unlinked",
+    "build.orphaned", "cgroup.unlimited", "config.refused", "config.unwatched", "daemon.bug",
+    "daemon.unreachable", "disk.failed", "disk.lost", "disk.unmeasured", "disk.unseen",
+    "jobserver.failed", "memory.unmeasured", "peer.deaf", "peer.garbage", "peer.oversize",
+    "peer.refused", "shim.missing", "store.failed", "target.unlinked",
 ))  # fmt: skip
 """Decisions that tell of something that went wrong."""
 

@@ -56,7 +56,15 @@ def _reserve_cancelled(entry: Entry) -> str:
     return f"{entry['reservation']} ({entry['name']}) is cancelled; {was}"
 
 
+def _cgroup_opened(entry: Entry) -> str:
+    swapped = "and are never swapped" if entry["swap_off"] else "and may be swapped"
+    return f"builds run in a cgroup of their own, {entry['directory']}, {swapped}"
+
+
 SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
+    "cgroup.missing": lambda e: f"builds have no cgroup, so they may be swapped: {e['reason']}",
+    "cgroup.opened": _cgroup_opened,
+    "cgroup.unlimited": lambda e: f"the ceiling of builds could not be set: {e['reason']}",
     "link.cancelled": lambda e: (
         f"{e['build']} links {e['link']} again later: it had booked {show_bytes(e['booked'])}"
     ),

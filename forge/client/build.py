@@ -8,10 +8,12 @@ Forge, cargo runs all the same and one line says what is missing.
 import contextlib
 import os
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 import forge
 from forge import paths
+from forge.client import build_place
 from forge.client.cargo_path import find_cargo
 from forge.client.connection import Connection, connect_or_start
 from forge.client.in_line import await_word
@@ -67,12 +69,13 @@ class _Cargo:
     ) -> None:
         self.program = cargo
         self.argv = ["cargo", *go["argv"]]
+        self._entered = build_place.enter(go)  # before it is started
         self._asked = argv
         self._go = go
         self._env = env
 
     def started(self, pid: int) -> dict[str, Any]:
-        return {"type": "started", "pid": pid}
+        return {"type": "started", "pid": pid, "entered": self._entered}
 
     def renewal(self, pid: int) -> dict[str, Any]:
         jobserver = self._go.get("jobserver") or {}
@@ -176,7 +179,14 @@ def _can_be_followed(go: dict[str, Any]) -> bool:
         return False
     if jobserver is not None and not isinstance(jobserver, dict):
         return False
-    texts = [go.get("build"), go.get("target_dir") or "", (jobserver or {"path": ""}).get("path")]
+    if type(go.get("oom_score_adj", 0)) not in (int, NoneType):
+        return False
+    texts = [
+        go.get("build"),
+        go.get("target_dir") or "",
+        go.get("cgroup") or "",
+        (jobserver or {"path": ""}).get("path"),
+    ]
     words = [*env, *env.values(), *(word for one in lists for word in one), *texts]
     is_clean = all(isinstance(word, str) and "\0" not in word for word in words)
     return is_clean and all(name and "=" not in name for name in env)

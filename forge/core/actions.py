@@ -56,6 +56,28 @@ class ProbeLock:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenBuildCgroup:
+    """Make the cgroup of builds; answered by `BuildCgroupOpened` or `BuildCgroupMissing`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBuilds:
+    """Set the ceiling of the cgroup of builds; answered by `BuildsLimited`."""
+
+    directory: str
+    version: int
+    ceiling_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtLauncher:
+    """See whether a launcher has a memory limit of its own; answered by `LauncherSeen`, at once."""
+
+    build: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resolve:
     """Find the workspace of a command line; answered by `Resolved`."""
 
@@ -265,6 +287,9 @@ Action = (
     | EndOrphan
     | EndTree
     | ProbeLock
+    | OpenBuildCgroup
+    | LimitBuilds
+    | LookAtLauncher
     | Resolve
     | MakeTargetDir
     | MeasureTargetDir

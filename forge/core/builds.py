@@ -58,6 +58,8 @@ class Build:
     phase. `lender` is the build inside whose test binary this one runs, or the reservation inside
     whose command: its units use their cores. `patience_s`: how long it may wait in line.
     `waited_behind` are the builds that it has waited for there, with their workspace roots.
+    `own_limit` names a memory limit that it was started below; `is_in_cgroup` says whether it went
+    into the cgroup of builds, None where that is not known.
     """
 
     id: str
@@ -94,6 +96,8 @@ class Build:
     is_redirected: bool = False
     is_compiled: bool = False
     is_cancelled: bool = False
+    own_limit: str | None = None
+    is_in_cgroup: bool | None = None
     start: Start | None = None
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forge.core.build_cgroup import BuildCgroup
 from forge.core.disk import Disk, DiskUsage
 from forge.core.memory import Reading
 from forge.core.messages import Message
@@ -199,6 +200,36 @@ class LockSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildCgroupOpened:
+    """Builds can run in a cgroup of their own."""
+
+    cgroup: BuildCgroup
+
+
+@dataclass(frozen=True, slots=True)
+class BuildCgroupMissing:
+    """Builds run where they are started, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildsLimited:
+    """The ceiling of builds was set; with a `reason`, it was not."""
+
+    ceiling_bytes: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherSeen:
+    """A launcher was looked at: `own_limit` names a limit that it would leave, if there is one."""
+
+    build: str
+    own_limit: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsLoaded:
     """forge.toml was read, at the start or again."""
 
@@ -245,6 +276,10 @@ Event = (
     | HoldersCounted
     | TokensMoved
     | LockSeen
+    | BuildCgroupOpened
+    | BuildCgroupMissing
+    | BuildsLimited
+    | LauncherSeen
     | SettingsLoaded
     | SettingsRefused
     | Tick

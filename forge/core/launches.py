@@ -7,6 +7,7 @@ from forge.core.actions import (
     Action,
     KeepNextBuild,
     Log,
+    LookAtLauncher,
     MakeJobserver,
     MakeTargetDir,
     RecordTargetDir,
@@ -15,6 +16,7 @@ from forge.core.actions import (
     Send,
     Watch,
 )
+from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from forge.core.build_lock import lock_path
 from forge.core.builds import PAUSED_PHASES, Build, BuildPhase
 from forge.core.disk_life import DiskPhase
@@ -79,8 +81,16 @@ class Launches:
         return [
             KeepNextBuild(self._state.leases.next_build),
             Watch(build.launcher_key, message.pid),
+            LookAtLauncher(build.id, message.pid),
             Resolve(conn, message.cwd, args.argv, message.env),
         ]
+
+    def launcher_seen(self, event: events.LauncherSeen, now: Moment) -> list[Action]:
+        """Take note of the limit that a launcher was started below."""
+        build = self._state.builds.get(event.build)
+        if build:
+            build.own_limit = event.own_limit
+        return []
 
     def resolved(self, event: events.Resolved, now: Moment) -> list[Action]:
         """Decide where a build goes, now that its workspace is known."""
@@ -229,6 +239,7 @@ class Launches:
             "why": build.why,
             "tokens": start.tokens,
             "gated": build.is_gated,
+            "own_limit": build.own_limit,
         }
         jobserver = {"path": build.jobserver, "tokens": start.tokens}
         return [
@@ -246,6 +257,8 @@ class Launches:
                     "notes": build.notes,
                     "target_dir": build.target_dir,
                     "jobserver": jobserver if build.jobserver else None,
+                    "cgroup": self._state.cgroup.procs_for(build),
+                    "oom_score_adj": BUILD_OOM_SCORE_ADJ,
                 },
             ),
         ]

@@ -66,11 +66,12 @@ class Leases:
         if build is None or build.phase is not BuildPhase.GRANTED:
             return [error(conn, "protocol-mismatch", "`started` without a build that was granted")]
         build.cargo_pid = message.pid
+        build.is_in_cgroup = message.entered
         build.enters(BuildPhase.RUNNING, now.steady_s)
-        waited = {"wait_s": round(build.waited_s, 3)}
+        how = {"wait_s": round(build.waited_s, 3), "in_cgroup": message.entered}
         return [
             Watch(build.cargo_key, message.pid),
-            Log("build.started", {"build": build.id, **waited}),
+            Log("build.started", {"build": build.id, **how}),
         ]
 
     def ended(self, conn: int, message: messages.Ended, now: Moment) -> list[Action]:

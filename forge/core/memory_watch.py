@@ -14,6 +14,7 @@ from forge.core.memory_trend import Trail, interval_s
 from forge.core.moment import Moment
 from forge.core.pressure import Change, Ladder, Rung
 from forge.core.relief import Relief
+from forge.core.swapped_out import SwappedOut
 from forge.core.units import MIB
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class MemoryWatch:
         self.failure: str | None = None
         self.ladder = Ladder()
         self.relief = Relief(state)
+        self.swapped = SwappedOut()
         self._looked_s = float("-inf")
         self._asked_s: float | None = None
 
@@ -126,7 +128,8 @@ class MemoryWatch:
         actions += self._state.gates.measured(
             available_bytes - self.low_water_bytes, event.used_bytes, now
         )
-        return [*self._logs(change), *actions]
+        self.swapped.look(self._state.disk.disk, event.reading.swap.out_bytes)
+        return [*self._logs(change), *actions, *self._state.cgroup.fit()]
 
     def check(self) -> None:
         """Assert the invariants."""

@@ -39,6 +39,7 @@ class Started(Message):
 
     type_name = "started"
     pid: int
+    entered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

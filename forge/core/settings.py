@@ -21,6 +21,7 @@ class Settings:
     socket_path: str = ""
     jobserver_dir: str = ""
     gates: bool = True
+    cgroup: bool = True
     low_water_mib: int | None = None
     builds_at_once: int | None = None
     override_config_target_dir: bool = True

@@ -22,6 +22,7 @@ from forge.core.actions import (
     Send,
 )
 from forge.core.budget import Budget
+from forge.core.build_cgroup import CgroupLife
 from forge.core.builds import Build, BuildPhase
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
@@ -64,6 +65,7 @@ class State:
         self.jobservers = Jobservers(self)
         self.launches = Launches(self)
         self.memory = MemoryWatch(self)
+        self.cgroup = CgroupLife(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
         self.reserved = Reserved(self)
@@ -98,6 +100,10 @@ class State:
             events.MemoryMeasured: self.memory.measured,
             events.MemoryUnmeasured: self.memory.unmeasured,
             events.LockSeen: self.line.lock_seen,
+            events.BuildCgroupOpened: self.cgroup.opened,
+            events.BuildCgroupMissing: self.cgroup.missing,
+            events.BuildsLimited: self.cgroup.limited,
+            events.LauncherSeen: self.launches.launcher_seen,
             events.SettingsLoaded: self._settings_loaded,
             events.SettingsRefused: self._settings_refused,
             events.Tick: self._tick,
@@ -139,6 +145,7 @@ class State:
         if self.started_at is None:
             self.started_at = now
             first = self.disk.find(self.settings.disk) if self.settings.disk else []
+            first += self.cgroup.open_if_wanted()
         return first + self._steps[type(event)](event, now)
 
     @property
@@ -292,6 +299,7 @@ class State:
         actions = self.jobservers.set_cores(now) + self.line.set_limit(now)
         buffer_bytes = event.settings.memory_map.size_mib("linker_buffer") * MIB
         actions += self.gates.set_buffer(buffer_bytes, now)
+        actions += self.cgroup.open_if_wanted() + self.cgroup.fit()
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib

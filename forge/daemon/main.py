@@ -25,6 +25,7 @@ from forge.daemon.server import Server
 from forge.daemon.settings import load_settings
 from forge.daemon.watches import Watches
 from forge.errors import ConfigInvalid, ForgeError
+from forge.host.build_cgroup import open_build_cgroups
 from forge.host.database import Database
 from forge.host.fifo import Jobservers, sweep
 from forge.host.limits import raise_open_files
@@ -112,6 +113,7 @@ async def _serve(
     server = Server(lambda event: loop.post(event), log.write)
     watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))
     jobservers = Jobservers()
+    build_cgroups = open_build_cgroups(Path(paths.state_dir(env)))
     for path in sweep(settings.jobserver_dir):
         log.write("jobserver.swept", {"path": path})
     identity = {
@@ -127,6 +129,7 @@ async def _serve(
         store,
         memories,
         open_memory(),
+        build_cgroups,
         watches,
         server,
         log,
@@ -163,6 +166,7 @@ async def _serve(
     watches.close()
     performer.close()
     jobservers.close(state.jobservers.tokens.withdrawn())
+    build_cgroups.close()
 
 
 async def _guard_socket(server: Server, path: str, log: DecisionLog, ended: asyncio.Event) -> None:

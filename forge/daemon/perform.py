@@ -17,6 +17,7 @@ from forge.core.process_tree import resident_bytes
 from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
+from forge.daemon.cgroup_doors import CgroupDoors
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
@@ -44,7 +45,7 @@ class Performer:
     ) -> None:
         self._ports = ports
         self._post = post
-        tokens = TokenDoors(ports, post_next)
+        tokens, cgroup = TokenDoors(ports, post_next), CgroupDoors(ports, post_next)
         self._memory = MemoryDoors(ports)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
@@ -76,6 +77,9 @@ class Performer:
             actions.LookAtTokens: tokens.look,
             actions.MoveTokens: tokens.move,
             actions.MeasureMemory: self._in(self._memory_thread, self._measure_memory),
+            actions.OpenBuildCgroup: cgroup.open,
+            actions.LookAtLauncher: cgroup.look,
+            actions.LimitBuilds: self._in(self._memory_thread, cgroup.limit),
             actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
             actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
             actions.FindDisk: self._in(self._disk_thread, self._find_disk),

@@ -8,6 +8,7 @@ from typing import Any
 from forge.daemon.log import DecisionLog
 from forge.daemon.server import Server
 from forge.daemon.watches import Watches
+from forge.host.build_cgroup import BuildCgroups
 from forge.host.fifo import Jobservers
 from forge.host.memories import Memories
 from forge.host.memory import Memory
@@ -28,6 +29,7 @@ class Ports:
     store: Store
     memories: Memories
     memory: Memory
+    build_cgroups: BuildCgroups
     watches: Watches
     server: Server
     log: DecisionLog

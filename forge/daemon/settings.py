@@ -26,6 +26,7 @@ def load_settings(
         socket_path=paths.socket_path(env),
         jobserver_dir=os.path.join(paths.state_dir(env), "jobs"),
         gates=cfg["builds.gates"],
+        cgroup=cfg["builds.cgroup"],
         low_water_mib=cfg["host.low_water"],
         builds_at_once=cfg["builds.at_once"],
         override_config_target_dir=cfg["builds.override_config_target_dir"],

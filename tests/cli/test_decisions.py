@@ -151,6 +151,13 @@ CASES = [
     ("shim.ready", {"key": "k"}, "the shim is ready (k): builds have gates"),
     ("store.failed", {"why": "full", "then": "builds go on"},
      "the database could not be written: full; builds go on"),
+    ("cgroup.missing", {"reason": "permission denied"},
+     "builds have no cgroup, so they may be swapped: permission denied"),
+    ("cgroup.opened", {"directory": "/c", "swap_off": True},
+     "builds run in a cgroup of their own, /c, and are never swapped"),
+    ("cgroup.opened", {"directory": "/c", "swap_off": False},
+     "builds run in a cgroup of their own, /c, and may be swapped"),
+    ("cgroup.unlimited", {"reason": "busy"}, "the ceiling of builds could not be set: busy"),
     ("target.unlinked", {"link": "/l", "why": "x"}, "the link /l could not be made: x"),
 ]  # fmt: skip
 

@@ -111,6 +111,10 @@ class RealDaemon:
                 except subprocess.TimeoutExpired:
                     process.kill()
             process.communicate()
+        note = self.home / "state" / "builds.cgroups"
+        for line in note.read_text().splitlines() if note.exists() else ():
+            with contextlib.suppress(OSError):  # a daemon that was killed left it
+                os.rmdir(line)
         while os.path.ismount(self.mount_point):
             subprocess.run(["umount", "-l", str(self.mount_point)], check=True)
         shutil.rmtree(self.home, ignore_errors=True)

@@ -18,6 +18,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,7 @@ class PrivateForge:
             end_session(process)
         for pid in {int(one["pid"]) for one in self.decisions("daemon.started")}:
             self._end_daemon(pid)
+        self._remove_cgroups()
         if sys.platform == "darwin":
             subprocess.run(
                 ["hdiutil", "detach", "-force", str(self.mount_point)],
@@ -163,6 +165,12 @@ class PrivateForge:
             shutil.rmtree(self.mount_point, ignore_errors=True)
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def _remove_cgroups(self) -> None:
+        """Remove what a daemon that was killed could not, once what was in it is gone."""
+        note = self.state_dir / "builds.cgroups"
+        for line in note.read_text().splitlines() if note.exists() else ():
+            wait_until(partial(is_removed, line))
+
     def _end_daemon(self, pid: int) -> None:
         """End a daemon of ours by its pid, if that is still what the pid names."""
         with contextlib.suppress(psutil.Error):
@@ -174,6 +182,13 @@ class PrivateForge:
                     self.ask({"type": "disk", "verb": "unmount", "force": True})
             daemon.send_signal(signal.SIGKILL)  # ends one that is stopped as well
             wait_until(lambda: is_gone(pid))
+
+
+def is_removed(directory: str) -> bool:
+    """Remove a directory if that can be; say whether it is gone."""
+    with contextlib.suppress(OSError):
+        os.rmdir(directory)
+    return not os.path.exists(directory)
 
 
 def is_gone(pid: int) -> bool:

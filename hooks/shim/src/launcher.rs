@@ -98,12 +98,14 @@ fn stand_before(
     mut build: Build,
     jobserver: Option<Jobserver>,
 ) -> ! {
+    let entered = build.plan.enter_place();
     let child = match Child::start(signals, cargo.as_os_str(), &build.plan.argv, env, false) {
         Ok(child) => child,
         Err(error) => cannot_run(cargo, &error),
     };
     drop(jobserver);
-    build.send(Message::new("started").integer("pid", i64::from(child.pid)));
+    let started = Message::new("started").integer("pid", i64::from(child.pid));
+    build.send(started.flag_or_null("entered", entered));
     let ended = child.attend(signals, &mut build);
     build.send(Message::new("ended").outcome(&ended));
     sys::end_like(ended.status)

@@ -24,6 +24,7 @@ mod message;
 mod options;
 mod paths;
 mod peer;
+mod place;
 mod places;
 mod plan;
 mod real;

@@ -52,6 +52,13 @@ impl Message {
         }
     }
 
+    pub fn flag_or_null(self, name: &str, flag: Option<bool>) -> Message {
+        self.plain(
+            name,
+            flag.map_or("null", |flag| if flag { "true" } else { "false" }),
+        )
+    }
+
     pub fn integer(self, name: &str, number: i64) -> Message {
         self.plain(name, &number.to_string())
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use crate::json::Value;
+use crate::place;
 use crate::places;
 use crate::sys::{self, Env, Fd};
 use crate::waitline;
@@ -18,6 +19,9 @@ pub struct Plan {
     pub jobserver: Option<Vec<u8>>,
     /// How many tokens the jobserver was made with, if the daemon says it.
     pub tokens: Option<i64>,
+    /// The `cgroup.procs` of the cgroup that builds run in.
+    cgroup: Option<Vec<u8>>,
+    oom_score_adj: Option<i64>,
 }
 
 impl Plan {
@@ -41,6 +45,14 @@ impl Plan {
             .get("jobserver")
             .and_then(|given| given.get("tokens"))
             .and_then(Value::number);
+        let cgroup = match value.get("cgroup") {
+            None | Some(Value::Null) => None,
+            Some(given) => Some(passable(given.text()?)?),
+        };
+        let oom_score_adj = match value.get("oom_score_adj") {
+            None | Some(Value::Null) => None,
+            Some(given) => Some(given.number()? as i64),
+        };
         let target_dir = match value.get("target_dir") {
             None | Some(Value::Null) => None,
             Some(given) => Some(given.text()?.to_vec()),
@@ -57,6 +69,8 @@ impl Plan {
             target_dir,
             jobserver,
             tokens: tokens.map(|count| count as i64),
+            cgroup,
+            oom_score_adj,
         })
     }
 
@@ -70,6 +84,14 @@ impl Plan {
                 None
             }
         }
+    }
+
+    /// Go where builds belong; whether the cgroup was entered, None when there is none.
+    pub fn enter_place(&self) -> Option<bool> {
+        if let Some(offer) = self.oom_score_adj {
+            place::offer_first(offer);
+        }
+        place::enter(self.cgroup.as_deref())
     }
 
     pub fn apply(&self, env: &mut Env, jobserver: Option<&Jobserver>) {
@@ -142,6 +164,8 @@ mod tests {
         assert!(reads(whole));
         assert!(reads(r#","target_dir":null,"jobserver":null,"later":[1]"#));
         assert!(reads(r#","jobserver":{"path":"/f"}"#));
+        assert!(reads(r#","cgroup":"/c/cgroup.procs","oom_score_adj":500"#));
+        assert!(reads(r#","cgroup":null,"oom_score_adj":null"#));
         for (name, values) in [
             ("build", &["7", "null", "[]"][..]),
             (
@@ -165,6 +189,8 @@ mod tests {
             ("unset", &["null", r#""X""#, "[null]", "{}"]),
             ("notes", &["null", r#""n""#, "[1]", "7"]),
             ("target_dir", &["7", "[]", "false"]),
+            ("cgroup", &["7", "[]", r#""\u0000""#]),
+            ("oom_score_adj", &[r#""500""#, "[]", "true"]),
             (
                 "jobserver",
                 &[
