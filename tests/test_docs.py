@@ -153,7 +153,9 @@ def test_the_glossary_is_in_alphabetical_order_and_no_entry_is_empty():
 def test_every_decision_is_explained():
     text = sections("operations.md")["The decision log"]
     settings = {setting.key for setting in SETTINGS}
-    pattern = r"\"((?:daemon|config|build|machine|disk|shim|cgroup|jobserver|reserve|target|peer)\.[a-z_]+)\""
+    kinds = "daemon|config|build|machine|disk|shim|cgroup|jobserver|reserve|target|peer"
+    kinds += "|memory|link|unit"
+    pattern = rf"\"((?:{kinds})\.[a-z_]+)\""
     for layer in ("core", "daemon"):
         for path in (TOP / "forge" / layer).rglob("*.py"):
             for decision in set(re.findall(pattern, path.read_text(encoding="utf-8"))) - settings:

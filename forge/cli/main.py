@@ -15,6 +15,7 @@ OWN_COMMANDS = {
     "status": "forge.cli.cmd_status:status",
     "top": "forge.cli.cmd_top:top",
     "plan": "forge.cli.cmd_plan:plan",
+    "doctor": "forge.cli.cmd_doctor:doctor",
     "log": "forge.cli.cmd_log:log",
     "queue": "forge.cli.cmd_queue:queue",
     "explain": "forge.cli.cmd_explain:explain",

@@ -89,6 +89,24 @@ def disk_view(disk: Report) -> RenderableType:
     return Group(*lines)
 
 
+def swap_view(cgroup: Report, memory: Report) -> RenderableType:
+    """Show whether builds can be swapped out, and what has been since the disk was mounted."""
+    if cgroup.get("directory"):
+        ceiling = cgroup.get("ceiling_bytes")
+        below = f", below a ceiling of {show_bytes(ceiling)}" if ceiling else ""
+        state = "off" if cgroup.get("swap_off") else "on"
+        lines = [Text(f"{state} for builds{below}")]
+    else:
+        reason = cgroup.get("failure") or "they have no cgroup"
+        lines = [Text(f"builds can be swapped: {plain(reason)}")]
+    swapped_bytes = memory.get("swapped_out_since_mount_bytes")
+    if swapped_bytes is not None:
+        since = f"{show_bytes(swapped_bytes)} of the machine since the RAM disk was mounted"
+        lines.append(Text(f"swapped out: {since}", "yellow" if swapped_bytes else ""))
+    lines += [Text(f"note: {plain(caveat)}", "yellow") for caveat in cgroup.get("caveats") or ()]
+    return Group(*lines)
+
+
 def use_bar(disk: Report) -> Text:
     """Show how full the disk is, as a bar, a share and bytes."""
     total, used = int(disk["total_bytes"]), int(disk.get("used_bytes") or 0)

@@ -13,6 +13,7 @@ from forge.cli.render import (
     new_table,
     plain,
     project_of,
+    swap_view,
     target_dirs_view,
 )
 from forge.cli.view_memory import memory_view
@@ -26,6 +27,7 @@ def status_view(report: Report) -> RenderableType:
     for label, value in (
         ("RAM disk", disk_view(report.get("disk") or {})),
         ("memory", memory_view(report)),
+        ("swap", swap_view(report.get("cgroup") or {}, report.get("memory") or {})),
         ("cores", Text(_cores_line(report))),
         ("gates", Text(_gates_line(report.get("shim") or {}))),
         ("daemon", Text(daemon_line(report))),

@@ -153,7 +153,10 @@ class FakeDaemon:
 
     def close(self) -> None:
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a close alone does not wake a blocked accept, which would then
+            self._socket.shutdown(socket.SHUT_RDWR)  # take from whoever gets the same descriptor
         self._socket.close()
+        self._thread.join(1)
         for peer in self._peers:
             peer.close()
         if self.process and self.process.stdin:

@@ -153,3 +153,26 @@ def test_times_of_decisions_are_local(monkeypatch):
 
         time.tzset()
     assert shown(render.decision_line(entry)).startswith("2026-01-02 03:04:05.678")
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "swapped_bytes", "says"),
+    [
+        ({}, None, "builds can be swapped: they have no cgroup"),
+        ({"directory": None, "failure": "refused"}, None, "builds can be swapped: refused"),
+        ({"directory": "/c", "swap_off": True}, None, "off for builds\n"),
+        (
+            {"directory": "/c", "swap_off": True, "ceiling_bytes": 22 * 1024**3},
+            None,
+            "off for builds, below a ceiling of 22.0 GiB\n",
+        ),
+        ({"directory": "/c", "swap_off": False, "caveats": ["why"]}, None, "note: why"),
+        ({}, 0, "swapped out: 0 B of the machine since"),
+        ({}, 5 * 1024**2, "swapped out: 5 MiB of the machine since"),
+    ],
+)
+def test_whether_builds_can_be_swapped_and_what_was_is_said(cgroup, swapped_bytes, says):
+    memory = {"swapped_out_since_mount_bytes": swapped_bytes}
+    text = shown(render.swap_view(cgroup, memory))
+    assert says in text
+    assert ("swapped out:" in text) is (swapped_bytes is not None)
