@@ -154,6 +154,7 @@ def test_the_linker_is_read_from_the_command_line_of_rustc(command, read):
 
 def test_on_macos_the_gpus_limit_and_hdiutil_are_looked_at(env, simulated_mac):  # noqa: F811
     mac = {**simulated_mac.env, **{k: v for k, v in env.items() if k[:7] == "FORGE_C"}}
+    Path(mac["FORGE_CONFIG"]).write_text('[memory_map]\nmodel = "2GiB"\n')
     state = simulated_mac.world.read()
     simulated_mac.world.write(
         state | {"sysctls": state["sysctls"] | {"iogpu.wired_limit_mb": 1024}}

@@ -45,7 +45,7 @@ def test_a_recorded_table_is_read_with_odd_names_zombies_and_gates(tmp_path):
 
 @contextmanager
 def real_tree():
-    script = "sleep 60 & sleep 60 & echo ready; wait"
+    script = "sleep 60 & sleep 60 & sleep 0.3; echo ready; wait"  # they are sleep by then
     root = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True)
     assert root.stdout
     try:
