@@ -163,6 +163,10 @@ class Gates:
         """Let nothing that books bytes start, or go on."""
         return self._start(self.memory.reservations.shut(on), now)
 
+    def start_one(self, available_bytes: int, now: Moment) -> list[Action]:
+        """Let one that waits for bytes start though memory is short, if nothing has booked any."""
+        return self._start(self.memory.reservations.grant_one(available_bytes), now)
+
     def set_buffer(self, buffer_bytes: int, now: Moment) -> list[Action]:
         """Plan with another linker buffer from now on."""
         return self._start(self.memory.set_buffer(buffer_bytes), now)

@@ -128,6 +128,7 @@ class MemoryWatch:
         actions += self._state.gates.measured(
             available_bytes - self.low_water_bytes, event.used_bytes, now
         )
+        actions += self.relief.keep_going(available_bytes, now)
         self.swapped.look(self._state.disk.disk, event.reading.swap.out_bytes)
         return [*self._logs(change), *actions, *self._state.cgroup.fit()]
 

@@ -4,7 +4,7 @@ The steps cost more and more, so each is tried before the next: nothing new, no 
 more linkers, a link run again later, a compiler stopped for a while, a build begun again later. A
 person's build is never ended, and nothing ever that is no build of ours.
 
-*Tight* and *calm* are two thresholds with a band between them, in which nothing changes. The way up
+*Tight* and *calm* are two thresholds with a band between them, in which little changes. The way up
 is fast, since by the time that everybody notices it is too late; each step that takes memory from
 somebody waits until the last one can have had its effect. The way down is slow, one rung at a time,
 and slower each time that it was left too early: a build that was ended for memory must not come
@@ -52,6 +52,12 @@ AGAIN_S = {Rung.CANCEL_LINKS: 0.3, Rung.STOP_UNITS: 0.5, Rung.END_BUILDS: 3.0}
 
 CALM_S = 1.0
 MAX_CALM_S = 30.0
+BAND_FACTOR = 5.0
+"""Between tight and calm a step down takes so many times as long, up to `MAX_CALM_S`.
+
+It is taken all the same: memory may stay there for hours, and links would never start again.
+"""
+
 RELAPSE_S = 20.0
 """To climb again so soon after a step down doubles the time that the next step down takes."""
 
@@ -82,6 +88,7 @@ class Ladder:
     _since_s: float = float("-inf")
     _taken_s: float = float("-inf")
     _calm_since_s: float | None = None
+    _eased_since_s: float | None = None
     _left_s: float = float("-inf")
 
     def look(self, now_s: float, *, is_tight: bool, is_calm: bool, has_more: bool) -> Change:
@@ -90,20 +97,25 @@ class Ladder:
         was = self.rung
         now_s = max(now_s, self._since_s)  # a clock that jumps back holds us where we are
         if is_tight:
-            self._calm_since_s = None
+            self._calm_since_s = self._eased_since_s = None
             return self._climb(was, now_s, has_more=has_more)
-        if not is_calm:
-            self._calm_since_s = None
-            return Change(self.rung, was, takes=False)
-        if self._calm_since_s is None or now_s < self._calm_since_s:
-            self._calm_since_s = now_s
+        self._eased_since_s = _since(self._eased_since_s, now_s)
+        self._calm_since_s = _since(self._calm_since_s, now_s) if is_calm else None
         if self.rung is Rung.CALM:
-            if now_s - self._left_s > RELAPSE_S:
+            if is_calm and now_s - self._left_s > RELAPSE_S:
                 self.calm_s = CALM_S
-        elif now_s - self._calm_since_s >= self.calm_s:
+        elif self._may_descend(now_s):
             self._stand(Rung(self.rung - 1), now_s)
-            self._calm_since_s = self._left_s = now_s
+            self._eased_since_s = self._left_s = now_s
+            self._calm_since_s = now_s if is_calm else None
         return Change(self.rung, was, takes=False)
+
+    def _may_descend(self, now_s: float) -> bool:
+        """Say whether it has been calm for long enough, or far longer at least not tight."""
+        if self._calm_since_s is not None and now_s - self._calm_since_s >= self.calm_s:
+            return True
+        assert self._eased_since_s is not None, "a look that is not tight is a beginning at least"
+        return now_s - self._eased_since_s >= min(MAX_CALM_S, BAND_FACTOR * self.calm_s)
 
     def _climb(self, was: Rung, now_s: float, *, has_more: bool) -> Change:
         if now_s - self._left_s <= RELAPSE_S and self._left_s >= self._since_s:
@@ -125,3 +137,8 @@ class Ladder:
 
     def _stand(self, rung: Rung, now_s: float) -> None:
         self.rung, self._since_s = rung, now_s
+
+
+def _since(then_s: float | None, now_s: float) -> float:
+    """Return when something began that holds now; a clock that jumps back begins it anew."""
+    return now_s if then_s is None or now_s < then_s else then_s

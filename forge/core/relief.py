@@ -44,6 +44,30 @@ class Relief:
             actions += self._pause_unit()
         return actions
 
+    def keep_going(self, available_bytes: int, now: Moment) -> list[Action]:
+        """Let one get on when nothing does: what is stopped, or waits, frees no memory.
+
+        The oldest that is paused comes first; then what waits for bytes and fits into what is left,
+        the low water included: a rustc that sleeps until it is linked keeps what it has.
+        """
+        behind = self._state.gates.behind.values()
+        if any(self._gets_on(one) for one in behind):
+            return []
+        paused = [one for one in behind if one.is_paused]
+        if paused:
+            return self._resume(min(paused, key=self._youth))
+        return self._state.gates.start_one(available_bytes, now)
+
+    def _gets_on(self, one: Behind) -> bool:
+        return one.started_s is not None and not one.is_paused and not self._is_asleep(one)
+
+    def _is_asleep(self, rustc: Behind) -> bool:
+        """Say whether a rustc has called its linker, and does nothing until that is done."""
+        return rustc.what is What.UNIT and any(
+            one.what is What.LINK and one.build == rustc.build and one.crate == rustc.crate
+            for one in self._state.gates.behind.values()
+        )
+
     def _stand(self, change: Change, now: Moment) -> list[Action]:
         rung, state = change.rung, self._state
         actions = state.line.is_short(rung >= Rung.HOLD_ADMISSION, now)
@@ -70,13 +94,13 @@ class Relief:
         return [Log("unit.paused", fields), Send(unit.conn, {"type": "pause"})]
 
     def _resume_units(self) -> list[Action]:
-        actions: list[Action] = []
-        for one in self._state.gates.behind.values():
-            if one.is_paused:
-                one.is_paused = False
-                fields = {"build": one.build, "unit": one.name}
-                actions += [Log("unit.resumed", fields), Send(one.conn, {"type": "resume"})]
-        return actions
+        paused = [one for one in self._state.gates.behind.values() if one.is_paused]
+        return [action for one in paused for action in self._resume(one)]
+
+    def _resume(self, one: Behind) -> list[Action]:
+        one.is_paused = False
+        fields = {"build": one.build, "unit": one.name}
+        return [Log("unit.resumed", fields), Send(one.conn, {"type": "resume"})]
 
     def _youngest_link(self) -> Behind | None:
         """Return the link to be cancelled next; one that was cancelled often is left in peace."""
@@ -88,8 +112,11 @@ class Relief:
         return max(links, key=self._youth, default=None)
 
     def _youngest_unit(self) -> Behind | None:
-        """Return the batch unit to be stopped next, as long as another one runs on."""
-        running = [one for one in self._running(What.UNIT) if not one.is_paused]
+        """Return the batch unit to be stopped next, as long as another one runs on.
+
+        One that sleeps until its linker is done takes no more memory, and is left alone.
+        """
+        running = [one for one in self._running(What.UNIT) if self._gets_on(one)]
         if len(running) < 2:
             return None
         batch = [one for one in running if self._is_batch(one)]

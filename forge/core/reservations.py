@@ -145,6 +145,12 @@ class Reservations:
         self.is_shut = on
         return self._grant()
 
+    def grant_one(self, available_bytes: int) -> list[int]:
+        """Grant the first that fits into so much, though it is shut, if nothing is booked."""
+        fitting = [] if self._granted else self._line.values()
+        one = next((one for one in fitting if one.want_bytes <= available_bytes), None)
+        return [self._take(one)] if one else []
+
     @property
     def booked_bytes(self) -> int:
         """Return what is booked in the buffer."""
@@ -244,11 +250,15 @@ class Reservations:
             one = self._next()
             if one is None:
                 break
-            del self._line[one.ticket]
-            one.is_granted = True
-            self._granted[one.ticket] = one
-            granted.append(one.ticket)
+            granted.append(self._take(one))
         return granted
+
+    def _take(self, one: Booking) -> int:
+        """Move a request out of the line to those that are granted."""
+        del self._line[one.ticket]
+        one.is_granted = True
+        self._granted[one.ticket] = one
+        return one.ticket
 
     def _next(self) -> Booking | None:
         """Return who starts now: beside the buffer, else in it."""

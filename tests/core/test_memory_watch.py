@@ -171,6 +171,54 @@ def test_the_last_unit_is_never_paused():
     assert [to for to, message in driver.sent if message["type"] == "pause"] == [11]
 
 
+def sent(driver, kind):
+    return [to for to, message in driver.sent if message["type"] == kind]
+
+
+def test_when_what_runs_has_ended_the_oldest_that_is_paused_goes_on_though_memory_is_tight():
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    for conn in (10, 11, 12):
+        driver.now_s += 1
+        unit(driver, conn, build, f"c{conn}")
+    tight(driver, looks=100)
+    assert sent(driver, "pause") == [12, 11]
+    driver.receive(10, messages.UnitEnded(exit=0))
+    tight(driver, looks=20)
+    assert sent(driver, "resume") == [11], "paused, they would keep their memory for ever"
+    assert sent(driver, "pause") == [12, 11], "and it is not paused again"
+
+
+def test_a_rustc_that_sleeps_until_it_is_linked_is_not_paused_nor_taken_for_one_that_gets_on():
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    read(driver, LOW_WATER)
+    for conn in (10, 11, 12):
+        driver.now_s += 1
+        unit(driver, conn, build, f"c{conn}")
+    driver.state.memory.ladder.rung = Rung.CALM
+    tight(driver, looks=5)
+    link(driver, 22, build, 5000, crate="c12")
+    tight(driver, looks=100)
+    assert sent(driver, "pause") == [11], "12 sleeps, 10 is the one that runs on"
+    link(driver, 20, build, 5000, crate="c10")
+    tight(driver, looks=2)
+    assert sent(driver, "resume") == [11]
+
+
+def test_when_all_wait_for_links_the_first_that_fits_into_what_is_left_starts():
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    for conn in (10, 11):
+        unit(driver, conn, build, f"c{conn}")
+    tight(driver, looks=5)
+    link(driver, 20, build, 5000, crate="c10"), link(driver, 21, build, 100, crate="c11")
+    assert not went(driver, 20) and not went(driver, 21), "links are shut"
+    tight(driver)
+    assert not went(driver, 20), "there is less left than it needs"
+    assert went(driver, 21), "what its rustc has in memory comes back in no other way"
+
+
 def test_each_rung_is_logged_with_its_numbers():
     driver = Driver(settings(cores=4))
     driver.run(1)

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge.core.pressure import CALM_S, MAX_CALM_S, SETTLE_S, TOP, Ladder, Rung
+from forge.core.pressure import (
+    BAND_FACTOR,
+    CALM_S,
+    MAX_CALM_S,
+    SETTLE_S,
+    TOP,
+    Ladder,
+    Rung,
+)
 
 
 def climb(ladder, seconds, *, start=0.0, step=0.05, has_more=False):
@@ -44,12 +52,25 @@ def test_a_rung_that_takes_goes_on_taking_but_not_faster_than_it_can_have_effect
     assert changes[-1].rung is Rung.CANCEL_LINKS, "while links are left, nothing worse happens"
 
 
-def test_between_tight_and_calm_nothing_changes():
+def stay_between(ladder, seconds, *, start):
+    """Look for so long at memory that is neither tight nor calm; return the changes."""
+    return [
+        ladder.look(start + number / 10, is_tight=False, is_calm=False, has_more=True)
+        for number in range(round(seconds * 10))
+    ]
+
+
+def test_between_tight_and_calm_nothing_changes_for_a_while():
     ladder = Ladder()
     climb(ladder, 0.1)
-    for number in range(200):
-        change = ladder.look(1.0 + number, is_tight=False, is_calm=False, has_more=True)
+    for change in stay_between(ladder, BAND_FACTOR * CALM_S, start=1.0):
         assert (change.rung, change.takes) == (Rung.SHUT_UNITS, False)
+
+
+def test_what_stays_between_for_long_is_left_in_the_end_and_within_a_bound():
+    ladder = Ladder(rung=Rung.SHUT_LINKS, calm_s=MAX_CALM_S)
+    left = [one for one in stay_between(ladder, 3 * MAX_CALM_S + 1, start=1.0) if one.is_new]
+    assert [one.rung for one in left] == [Rung.SHUT_UNITS, Rung.HOLD_ADMISSION, Rung.CALM]
 
 
 def test_the_way_down_is_one_rung_at_a_time_and_each_needs_its_calm():

@@ -94,6 +94,16 @@ def test_while_it_is_shut_nothing_is_granted_not_even_the_first():
     assert reservations.shut(False) == [ord("a")]
 
 
+def test_though_it_is_shut_one_that_fits_may_be_let_go_when_nothing_is_booked():
+    reservations = Reservations(100)
+    reservations.shut(True)
+    book(reservations, a=60, b=30, c=20)
+    assert reservations.grant_one(10) == [], "the model would have to make room"
+    assert reservations.grant_one(40) == [ord("b")], "the first that fits"
+    assert reservations.grant_one(40) == [], "one is enough"
+    reservations.check()
+
+
 def test_what_runs_already_is_counted_beyond_the_buffer():
     reservations = Reservations(100)
     for ticket in (1, 2):
