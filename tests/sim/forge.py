@@ -92,7 +92,7 @@ class ByForge:
         return granted + self._step(events.Closed(number), now_s)
 
     def due_s(self) -> float | None:
-        return self.state.due_s
+        return self.state.gates.budget.due_s  # what is measured is not played here
 
     def tick(self, now_s: float) -> list[int]:
         """Give away kept cores. What else a tick does is talk to those that wait."""
