@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LOGGED = (
     "root", "exit", "signal", "wall_s", "units", "links", "tests", "lost", "cpu_s", "waited_s",
-    "peak_kib",
+    "peak_kib", "link_peak_kib",
 )  # fmt: skip
 """What the decision log tells of a build that is over; the database has the rest."""
 

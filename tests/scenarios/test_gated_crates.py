@@ -31,6 +31,9 @@ PATIENCE_S = 400
 def wrapped(lasting_forge: PrivateForge):
     """Run programs with the `cargo` wrapper first in PATH."""
     shim = current_shim(Path(lasting_forge.env["FORGE_CACHE_DIR"]), lasting_forge.env)
+    lasting_forge.run(
+        "daemon", "start", cwd=lasting_forge.home
+    )  # the wrapper knows how from then on
     bin_dir = Path(shim.rustc_gate).parent.parent / "bin"
 
     def run(*argv: str, cwd: Path, env: dict[str, str | None] | None = None):
