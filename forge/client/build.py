@@ -3,11 +3,14 @@
 This process stays as cargo's parent: its connection is the build's lease. To everybody else it must
 look as if it were cargo: same group and terminal, same signals, same exit. Whatever goes wrong with
 Forge, cargo runs all the same and one line says what is missing.
+
+A build that the daemon ends for memory, or of which memory has killed a part, begins anew: it asks
+again, waits in line, and cargo goes on where it was.
 """
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import NoneType
 from typing import Any
 
@@ -15,7 +18,8 @@ import forge
 from forge import paths
 from forge.client import build_place
 from forge.client.cargo_path import find_cargo
-from forge.client.connection import Connection, connect_or_start
+from forge.client.connection import Connection, connect, connect_or_start
+from forge.client.ending import end_like
 from forge.client.in_line import await_word
 from forge.client.supervise import here, supervise
 from forge.client.talk import is_on, is_terminal, report, say
@@ -39,28 +43,32 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     builds = argv[verb_index(argv)] not in REDIRECT_VERBS
     if builds:
         _say_ignored(env, given)
-    connection = None
-    try:
-        connection = connect_or_start(env)
-        begin = {"via": via, "argv": argv, "env": {**wire.env_sent(env), **given}}
-        word = _ask(connection, begin, env)
-    except ForgeError as error:
-        if connection:
-            connection.close()
-        say(f"{error.message}; cargo runs without Forge")
-        return _become(cargo, argv, env)
-    if word["type"] == "end":
-        report(word.get("line"))
-        return int(word["exit"])
-    final = _planned(word, env)
-    if not builds:
-        return _become(cargo, word["argv"], final)  # the lease held nothing
-    open_jobserver(word, final)
-    return supervise(_Cargo(cargo, argv, word, env), final, connection)
+    begin = {"via": via, "argv": argv, "env": {**wire.env_sent(env), **given}}
+    while True:
+        connection = None
+        try:
+            connection = connect(env) if "again" in begin else connect_or_start(env)
+            word = _ask(connection, begin, env)
+        except ForgeError as error:
+            if connection:
+                connection.close()
+            say(f"{error.message}; cargo runs without Forge")
+            return _become(cargo, argv, env)
+        if word["type"] == "end":
+            report(word.get("line"))
+            return int(word["exit"])
+        final = _planned(word, env)
+        if not builds:
+            return _become(cargo, word["argv"], final)  # the lease held nothing
+        with opened_jobserver(word, final):
+            ended = supervise(_Cargo(cargo, argv, word, env), final, connection)
+        if ended.again is None:
+            return end_like(ended.code)
+        begin["again"] = ended.again
 
 
 class _Cargo:
-    """The errand of a build."""
+    """The errand of a build, as one `go` has it."""
 
     missing = CargoMissing
 
@@ -69,6 +77,7 @@ class _Cargo:
     ) -> None:
         self.program = cargo
         self.argv = ["cargo", *go["argv"]]
+        self.requeues = go.get("requeues") is True
         self._entered = build_place.enter(go)  # before it is started
         self._asked = argv
         self._go = go
@@ -111,20 +120,31 @@ def take_options(words: list[str]) -> tuple[list[str], dict[str, str]]:
         raise UsageMistake(wrong.message, hint=wrong.hint) from None
 
 
-def open_jobserver(go: Mapping[str, Any], env: dict[str, str]) -> None:
+@contextlib.contextmanager
+def opened_jobserver(go: Mapping[str, Any], env: dict[str, str]) -> Iterator[None]:
     """Open the build's FIFO on two descriptors that cargo inherits, and tell cargo of them."""
-    jobserver = go.get("jobserver")
+    ends = _open_jobserver(go.get("jobserver"))
+    if ends:
+        pair = ",".join(map(str, ends))
+        env["CARGO_MAKEFLAGS"] = f"-j --jobserver-fds={pair} --jobserver-auth={pair}"
+    try:
+        yield
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def _open_jobserver(jobserver: Mapping[str, Any] | None) -> list[int]:
     if not jobserver:
-        return
+        return []
     try:
         ends = [os.open(jobserver["path"], os.O_RDWR | os.O_NOFOLLOW) for _ in range(2)]
     except OSError as error:
         say(f"no jobserver: {error.strerror}; cargo makes its own")
-        return
+        return []
     for end in ends:
         os.set_inheritable(end, True)
-    pair = ",".join(map(str, ends))
-    env["CARGO_MAKEFLAGS"] = f"-j --jobserver-fds={pair} --jobserver-auth={pair}"
+    return ends
 
 
 def _say_ignored(env: Mapping[str, str], given: Mapping[str, str]) -> None:
@@ -158,6 +178,7 @@ def _ask(connection: Connection, begin: dict[str, Any], env: Mapping[str, str]) 
         "cwd": cwd,
         "interactive": is_terminal(0) and is_terminal(2),
         "parent": env.get("FORGE_BUILD") or None,
+        "requeues": True,
     }
     return _checked(await_word(connection, whole, env))
 

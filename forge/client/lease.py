@@ -19,11 +19,15 @@ from forge.errors import ForgeError
 RECONNECT_S = 1.0
 RECONNECT_AFTER_REFUSAL_S = 30.0
 
+EXIT_FAILED = 101
+"""What cargo exits with when something did not compile."""
+
 
 class Lease:
     """Prints what the daemon says, and calls `end_child` when it tells us to end.
 
-    `renewal` is what the next daemon is told.
+    `renewal` is what the next daemon is told. `requeues`: this one may have what runs begun anew,
+    and says what becomes of it when it has failed.
 
     Invariant: without a connection there is a time to look for a daemon.
     """
@@ -34,6 +38,8 @@ class Lease:
         renewal: Mapping[str, Any],
         env: Mapping[str, str],
         end_child: Callable[[], None],
+        *,
+        requeues: bool,
     ) -> None:
         self.connection: Connection | None = connection
         self._renewal = {**renewal, "client": forge.__version__, "pid": os.getpid()}
@@ -41,7 +47,10 @@ class Lease:
         self._end_child = end_child
         self._answer_due: float | None = None
         self._look_at = 0.0
+        self._requeues = requeues
         self._is_ending = False
+        self._is_cancelled = False
+        self._again: str | None = None
 
     @property
     def due_at(self) -> float | None:
@@ -64,10 +73,39 @@ class Lease:
         if self.connection is None and now >= self._look_at:
             self._renew()
 
-    def close(self) -> None:
-        """Give everything back."""
+    def finish(self, ended: dict[str, Any]) -> str | None:
+        """Say how the child has ended, and give everything back.
+
+        Returns what to bring back to the daemon if the build begins anew.
+        """
+        self._read()  # what was said before it ended counts
+        self.send(ended)
+        is_open = not (self._is_cancelled or self._again)
+        if ended.get("exit") == EXIT_FAILED and self._requeues and is_open:
+            with contextlib.suppress(ForgeError):
+                self._await_answer()
         if self.connection:
             self.connection.close()
+        return None if self._is_cancelled else self._again
+
+    def _await_answer(self) -> None:
+        """Hear what becomes of a build that has failed."""
+        deadline = time.monotonic() + wire.PATIENCE_S
+        while self.connection:
+            message = self.connection.receive(deadline - time.monotonic())
+            if message["type"] == "say":
+                say(message.get("line"))
+            elif message["type"] == "requeue":
+                return self._begin_anew(message)
+            elif message["type"] in ("over", "end"):
+                return report(message.get("line"))
+        return None
+
+    def _begin_anew(self, message: dict[str, Any]) -> None:
+        again = message.get("again")
+        if isinstance(again, str):
+            say(message.get("line"))
+            self._again = again
 
     def _read(self) -> None:
         connection = self.connection
@@ -89,16 +127,25 @@ class Lease:
         kind = message["type"]
         if kind == "say":
             say(message.get("line"))
-        elif kind == "end" and not self._is_ending:
-            self._is_ending = True
-            self._end_child()
+        elif kind == "end" and not self._is_cancelled:
+            self._is_cancelled = True
+            self._end()
             report(message.get("line"))
+        elif kind == "requeue" and self._requeues and not self._is_ending:
+            self._begin_anew(message)
+            self._end()
         elif kind in ("adopted", "go"):
             self._answer_due = None
+            self._requeues = False  # it does not know that we could
             ids = ("build", "reservation")
             self._renewal |= {name: message[name] for name in ids if name in message}
         elif kind == "error" and self._answer_due is not None:
             self._lose(RECONNECT_AFTER_REFUSAL_S)
+
+    def _end(self) -> None:
+        if not self._is_ending:
+            self._is_ending = True
+            self._end_child()
 
     def _lose(self, again_in_s: float) -> None:
         if self.connection:

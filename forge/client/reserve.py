@@ -15,6 +15,7 @@ from typing import Any
 import forge
 from forge.client.build import lender_of
 from forge.client.connection import POLL_S, Connection, connect_or_start
+from forge.client.ending import end_like
 from forge.client.in_line import await_word
 from forge.client.supervise import here, supervise
 from forge.client.talk import is_on, is_terminal, report, say
@@ -63,13 +64,14 @@ def run(wish: Wish, command: Sequence[str], env: Mapping[str, str], *, is_strict
         report(word.get("line"))
         return int(word["exit"])
     errand.reservation = word["reservation"]
-    return supervise(errand, {**env, **word.get("env", {})}, connection)
+    return end_like(supervise(errand, {**env, **word.get("env", {})}, connection).code)
 
 
 class _Command:
     """The errand of a command for which something is reserved."""
 
     missing = CommandMissing
+    requeues = False  # nobody knows what a second run would do
 
     def __init__(
         self, program: str, command: Sequence[str], wish: Wish, env: Mapping[str, str]

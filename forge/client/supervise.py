@@ -14,12 +14,11 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from forge.client.connection import Connection
-from forge.client.ending import die_by
 from forge.client.lease import Lease
 from forge.errors import ForgeError
 
@@ -28,13 +27,19 @@ END_GRACE_S = 5.0
 
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 FROM_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+FATAL = (*FROM_KEYBOARD, signal.SIGTERM, signal.SIGHUP)
 
 
 class Errand(Protocol):
-    """What is run, and what the daemon is told of it."""
+    """What is run, and what the daemon is told of it.
+
+    `requeues`: the daemon may end it to have it begun anew, and says what becomes of it when it has
+    failed.
+    """
 
     program: str
     argv: list[str]
+    requeues: bool
 
     @property
     def missing(self) -> type[ForgeError]:
@@ -50,25 +55,33 @@ class Errand(Protocol):
         """Return what is said of the end: by `exit` or by `signal`."""
 
 
-def supervise(errand: Errand, env: Mapping[str, str], connection: Connection) -> int:
-    """Run a child to its end with the lease held; return its exit code or die by its signal.
+class Ended(NamedTuple):
+    """How a child ended. `again`: what to bring back to the daemon, if its errand begins anew."""
+
+    code: int
+    again: str | None
+
+
+def supervise(errand: Errand, env: Mapping[str, str], connection: Connection) -> Ended:
+    """Run a child to its end with the lease held; tell how it ended, and whether that was all.
 
     Raises the errand's `missing` when there is nothing to run.
     """
     began = time.monotonic()
     child = _Child(errand, env)
-    lease = Lease(connection, errand.renewal(child.pid), env, end_child=child.end)
+    renewal = errand.renewal(child.pid)
+    lease = Lease(connection, renewal, env, end_child=child.end, requeues=errand.requeues)
     started = errand.started(child.pid)
     if started:
         lease.send(started)
     status, usage = _wait(child, lease)
+    child.is_over()
     code = os.waitstatus_to_exitcode(status)
     cost = {"wall_s": round(time.monotonic() - began, 3), **_cost(usage)}
-    lease.send(errand.ended({"exit": code} if code >= 0 else {"signal": -code}, cost))
-    lease.close()
-    if code < 0:
-        die_by(-code)
-    return code
+    again = lease.finish(errand.ended({"exit": code} if code >= 0 else {"signal": -code}, cost))
+    was_all = code == 0 or child.was_interrupted
+    child.give_signals_back()
+    return Ended(code, None if was_all else again)
 
 
 class _Child:
@@ -79,13 +92,16 @@ class _Child:
         os.set_blocking(wakeup_in, False)
         os.set_blocking(self.wakeup, False)
         signal.set_wakeup_fd(wakeup_in, warn_on_full_buffer=False)
+        self._wakeup_in = wakeup_in
         self.pid = 0
         self.kill_at: float | None = None
-        signal.signal(signal.SIGCHLD, _nothing)
+        self.was_interrupted = False
+        self._before: dict[int, Any] = {}
+        self._catch(signal.SIGCHLD, _nothing)
         restored = [signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTSTP]
         for number in (*FORWARDED, *FROM_KEYBOARD):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._pass_on)
+                self._catch(number, self._pass_on)
                 restored.append(number)
         try:
             self.pid = os.posix_spawn(
@@ -94,7 +110,19 @@ class _Child:
         except OSError as error:
             raise errand.missing(f"{errand.program} cannot be run: {error.strerror}") from None
         if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGTSTP, self._stop)
+            self._catch(signal.SIGTSTP, self._stop)
+
+    def is_over(self) -> None:
+        """Take note that it has ended: its pid may be another's by now."""
+        self.pid = 0
+
+    def give_signals_back(self) -> None:
+        """Let signals do what they did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        os.close(self.wakeup)
+        os.close(self._wakeup_in)
 
     def end(self) -> None:
         """Ask the child to end, even one that is stopped; it is killed when it does not."""
@@ -108,11 +136,16 @@ class _Child:
             self.kill_at = time.monotonic() + END_GRACE_S
             self._signal(signal.SIGKILL)
 
+    def _catch(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        self._before[number] = signal.signal(number, handler)
+
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        self.was_interrupted = self.was_interrupted or number in FATAL
         if self.pid and not (number in FROM_KEYBOARD and _in_foreground()):
             self._signal(number)
 

@@ -84,6 +84,16 @@ def test_what_can_never_be_had_is_refused_and_nothing_runs(forge: Forge, daemon:
     assert (result.code, result.err) == (os.EX_USAGE, f"forge: {message}\n")
 
 
+def test_a_command_is_never_begun_anew(daemon: StartDaemon, env):
+    requeue = {"type": "requeue", "line": "memory is short", "again": "b7/1/0"}
+    fake = daemon(
+        reserve=[{"type": "go", "reservation": "r1"}, requeue], reserve_ended=[requeue]
+    )  # fmt: skip
+    done = run(env, "sh", "-c", "echo ran; sleep 1; exit 101")
+    assert (done.returncode, done.stdout, done.stderr) == (101, "ran\n", "")
+    assert [one["type"] for one in fake.requests] == ["reserve", "reserve_ended"]
+
+
 WRONG_ANSWERS = [
     {"type": "error", "slug": "protocol-mismatch", "message": "there is no message `reserve`"},
     {"type": "go", "reservation": 7},

@@ -43,8 +43,14 @@ const ENV_SENT: [&str; 31] = [
     "VSCODE_PID",
 ];
 
-/// `begin` as a line; None when it is too long. `given`: variables that options have set.
-pub fn line(via: &str, args: &[OsString], given: &Variables) -> Option<Vec<u8>> {
+/// `begin` as a line; None when it is too long. `given`: variables that options have set; `again`:
+/// what the daemon gave us to bring back.
+pub fn line(
+    via: &str,
+    args: &[OsString],
+    given: &Variables,
+    again: Option<&[u8]>,
+) -> Option<Vec<u8>> {
     let parent = sys::var("FORGE_BUILD");
     let parent = parent.as_ref().map(|build| build.as_bytes());
     Message::first("begin")
@@ -56,6 +62,8 @@ pub fn line(via: &str, args: &[OsString], given: &Variables) -> Option<Vec<u8>> 
         .flag("interactive", sys::is_terminal(0) && sys::is_terminal(2))
         .text("via", via.as_bytes())
         .text_or_null("parent", parent)
+        .flag("requeues", true)
+        .text_or_null("again", again)
         .line()
 }
 

@@ -23,6 +23,7 @@ pub struct Child {
     pub pid: i32,
     own_group: bool,
     started: Instant,
+    is_over: Cell<bool>,
     /// The last signal passed on that was to end it.
     fatal: Cell<Option<i32>>,
 }
@@ -82,13 +83,18 @@ impl Child {
             pid,
             own_group,
             started: Instant::now(),
+            is_over: Cell::new(false),
             fatal: Cell::new(None),
         })
     }
 
-    /// Signal the child, or the whole group that it leads.
+    /// Signal the child, or the whole group that it leads. When it is over, its pid is another's.
     pub fn signal(&self, sig: i32) {
-        sys::send_signal(if self.own_group { -self.pid } else { self.pid }, sig);
+        if self.own_group {
+            sys::send_signal(-self.pid, sig);
+        } else if !self.is_over.get() {
+            sys::send_signal(self.pid, sig);
+        }
     }
 
     /// The signal that was to end it and us, if there was one; not counting what we sent ourselves.
@@ -100,6 +106,7 @@ impl Child {
     pub fn attend(&self, signals: &Signals, attendant: &mut dyn Attendant) -> Ended {
         loop {
             if let Some((status, usage)) = sys::wait(self.pid, false) {
+                self.is_over.set(true);
                 return Ended {
                     status,
                     usage,

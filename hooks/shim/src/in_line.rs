@@ -15,7 +15,7 @@ use crate::waitline::{self, WaitLine};
 /// What the daemon says in the end.
 pub enum Word {
     /// Start cargo like this.
-    Go(Plan),
+    Go(Box<Plan>),
     /// Start nothing: say the line and exit.
     End { line: Option<String>, exit: i32 },
 }
@@ -61,7 +61,7 @@ fn hear(line: &[u8], shown: &mut WaitLine) -> Result<Option<Word>, Failure> {
     match kind.as_slice() {
         b"go" => {
             let plan = Plan::read(&value).ok_or(Failure::Unfollowable)?;
-            return Ok(Some(Word::Go(plan)));
+            return Ok(Some(Word::Go(Box::new(plan))));
         }
         b"end" => return end(&value).map(Some).ok_or(Failure::Garbage),
         b"error" => return Err(peer::refusal(&value)),

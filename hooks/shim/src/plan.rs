@@ -22,6 +22,8 @@ pub struct Plan {
     /// The `cgroup.procs` of the cgroup that builds run in.
     cgroup: Option<Vec<u8>>,
     oom_score_adj: Option<i64>,
+    /// The daemon may have the build begun anew, and says what becomes of one that has failed.
+    pub requeues: bool,
 }
 
 impl Plan {
@@ -71,6 +73,7 @@ impl Plan {
             tokens: tokens.map(|count| count as i64),
             cgroup,
             oom_score_adj,
+            requeues: matches!(value.get("requeues"), Some(Value::Bool(true))),
         })
     }
 

@@ -1,24 +1,28 @@
 //! A running build's side of the connection: it prints what the daemon says, ends cargo when it is
-//! told to, and looks for a new daemon when the old one is gone.
+//! told to, looks for a new daemon when the old one is gone, and knows in the end whether the build
+//! is over or begins anew.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use crate::begin;
-use crate::child::{Attendant, Child, Ending};
+use crate::child::{Attendant, Child, Ended, Ending, FATAL};
 use crate::json::Value;
 use crate::message::{self, Message};
 use crate::peer::{Look, Peer, PATIENCE};
 use crate::places;
 use crate::plan::Plan;
-use crate::sys;
+use crate::sys::{self, Signals};
 use crate::waitline;
 
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 const PARTING_PATIENCE: Duration = Duration::from_millis(100);
 const END_GRACE: Duration = Duration::from_secs(5);
+
+/// What cargo exits with when something did not compile.
+const EXIT_FAILED: i32 = 101;
 
 pub struct Build {
     pub plan: Plan,
@@ -28,6 +32,9 @@ pub struct Build {
     answer_due: Option<Instant>,
     reconnect_at: Instant,
     ending: Option<Ending>,
+    /// What to bring back when the build begins anew.
+    again: Option<Vec<u8>>,
+    is_cancelled: bool,
 }
 
 impl Build {
@@ -40,6 +47,46 @@ impl Build {
             answer_due: None,
             reconnect_at,
             ending: None,
+            again: None,
+            is_cancelled: false,
+        }
+    }
+
+    /// Tell how cargo has ended. Returns what to bring back if the build begins anew.
+    pub fn finish(mut self, child: &Child, ended: &Ended, signals: &Signals) -> Option<Vec<u8>> {
+        self.listen(child); // what was said before it ended counts
+        self.send(Message::new("ended").outcome(ended));
+        let has_failed = ended.status.signal().is_none() && ended.status.code() == EXIT_FAILED;
+        if has_failed && self.plan.requeues && self.again.is_none() && !self.is_cancelled {
+            self.await_answer();
+        }
+        let has_succeeded = ended.status.signal().is_none() && ended.status.code() == 0;
+        let is_interrupted = child.fatal_signal().is_some()
+            || signals
+                .arrived()
+                .iter()
+                .any(|arrival| FATAL.contains(&arrival.signal));
+        let is_over = has_succeeded || is_interrupted || self.is_cancelled;
+        self.again.filter(|_| !is_over)
+    }
+
+    /// Hear what becomes of a build that has failed.
+    fn await_answer(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Some(Ok((kind, value))) = self.peer.as_mut().map(|peer| peer.next(deadline)) {
+            match kind.as_slice() {
+                b"say" => waitline::say_line_of(&value),
+                b"over" | b"end" => return waitline::report_line_of(&value),
+                b"requeue" => return self.begin_anew(&value),
+                _ => {}
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, value: &Value) {
+        if let Some(again) = value.get("again").and_then(Value::text) {
+            waitline::say_line_of(value);
+            self.again = Some(again.to_vec());
         }
     }
 
@@ -71,12 +118,18 @@ impl Build {
         };
         match kind.as_slice() {
             b"say" => waitline::say_line_of(&value),
-            b"end" if self.ending.is_none() => {
+            b"end" if !self.is_cancelled => {
                 waitline::report_line_of(&value);
-                self.ending = Some(Ending::of(child, END_GRACE));
+                self.is_cancelled = true;
+                self.end(child);
+            }
+            b"requeue" if self.plan.requeues && self.ending.is_none() => {
+                self.begin_anew(&value);
+                self.end(child);
             }
             b"adopted" => {
                 self.answer_due = None;
+                self.plan.requeues = false; // it does not know that we could
                 if let Some(build) = value.get("build").and_then(Value::text) {
                     self.plan.build = build.to_vec();
                 }
@@ -84,6 +137,11 @@ impl Build {
             b"error" if self.answer_due.is_some() => self.lose(RECONNECT_AFTER_REFUSAL),
             _ => {}
         }
+    }
+
+    fn end(&mut self, child: &Child) {
+        self.ending
+            .get_or_insert_with(|| Ending::of(child, END_GRACE));
     }
 
     fn adopt(&mut self, cargo_pid: i32) {

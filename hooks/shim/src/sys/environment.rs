@@ -5,6 +5,7 @@ use std::ffi::{CString, OsString};
 use super::c::environ;
 
 /// The environment of what we start: ours, byte for byte, with a few changes.
+#[derive(Clone)]
 pub struct Env {
     pub(super) entries: Vec<CString>,
 }
