@@ -93,6 +93,7 @@ def _and(names: Sequence[str]) -> str:
 
 SENTENCES_OF_BUILDS: Mapping[str, Callable[[Entry], str]] = {
     "build.adopted": _adopted,
+    "build.again": lambda e: f"{e['build']} carries on {e['of']}",
     "build.cancelled": lambda e: f"{e['build']} is cancelled; it was {e['phase']}",
     "build.compiled": lambda e: f"{e['build']} has compiled all: the next may have its target dir",
     "build.ended": _ended,
@@ -104,6 +105,9 @@ SENTENCES_OF_BUILDS: Mapping[str, Callable[[Entry], str]] = {
         f"{e['build']} has lost its launcher, which was killed: its cargo is told to end"
     ),
     "build.priority": lambda e: f"{e['build']} is {e['priority']} now",
+    "build.requeued": lambda e: (
+        f"{_name(e)} is ended for memory, to go on later ({plural(e['times'], 'time')} so far)"
+    ),
     "build.started": _started,
     "build.waits": _waits,
     "jobserver.healed": _healed,

@@ -18,6 +18,7 @@ PRIORITIES = {Priority.INTERACTIVE: "inter", Priority.BATCH: "batch"}
 STYLES: dict[str, str] = {
     Outcome.DONE: "green",
     Outcome.CANCELLED: "yellow",
+    Outcome.REQUEUED: "yellow",
     Outcome.GAVE_UP: "yellow",
 }
 

@@ -6,6 +6,7 @@ that is gone while its cargo lives was killed: its cargo is ended, as plain carg
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +14,37 @@ from enum import StrEnum
 from forge.core.cargo_args import CargoArgs
 from forge.core.shares import Priority
 from forge.core.workspace import CargoConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which build another one carries on, and how often that was ended, or killed, for memory.
+
+    A launcher brings `text` back as it got it.
+    """
+
+    number: int
+    ended: int = 0
+    killed: int = 0
+
+    @property
+    def build(self) -> str:
+        """The id of the first build."""
+        return f"b{self.number}"
+
+    @property
+    def text(self) -> str:
+        """Write it for the launcher: `b17/1/0`."""
+        return f"{self.build}/{self.ended}/{self.killed}"
+
+    @classmethod
+    def read(cls, text: str | None) -> "Again | None":
+        """Read what a launcher has brought back; None when that is none of ours."""
+        found = _AGAIN.fullmatch(text or "")
+        return cls(*map(int, found.groups())) if found else None
+
+
+_AGAIN = re.compile(r"b([0-9]{1,15})/([0-9]{1,3})/([0-9]{1,3})", re.ASCII)
 
 
 class BuildPhase(StrEnum):
@@ -60,6 +92,9 @@ class Build:
     `waited_behind` are the builds that it has waited for there, with their workspace roots.
     `own_limit` names a memory limit that it was started below; `is_in_cgroup` says whether it went
     into the cgroup of builds, None where that is not known.
+    `requeues`: its launcher can begin it anew, `is_requeued`: and was told to; `again`: the build
+    that it carries on. `failed_s`: since when its launcher waits to hear what becomes of it, and
+    `killed` is what was killed for memory.
     """
 
     id: str
@@ -98,6 +133,11 @@ class Build:
     is_cancelled: bool = False
     own_limit: str | None = None
     is_in_cgroup: bool | None = None
+    requeues: bool = False
+    is_requeued: bool = False
+    again: Again | None = None
+    failed_s: float | None = None
+    killed: dict[str, str] = field(default_factory=dict)
     start: Start | None = None
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)
@@ -128,6 +168,16 @@ class Build:
     def number(self) -> int:
         """Its number: builds that began earlier have lower ones."""
         return int(self.id[1:])
+
+    @property
+    def carried_on(self) -> Again:
+        """The build that this one carries on: itself, if it is the first."""
+        return self.again or Again(self.number)
+
+    @property
+    def order(self) -> int:
+        """Its place in any line: where the build stood that it carries on."""
+        return self.carried_on.number
 
     @property
     def name(self) -> str:

@@ -66,6 +66,7 @@ class Recorder:
     """One build's units as they end. `began_s` is the steady clock at its begin.
 
     `waited_behind` sums up seconds by build; where several builds had cores, each of them counts.
+    `needs` is what was killed for memory, and is to book more the next time.
     """
 
     began_s: float
@@ -73,6 +74,7 @@ class Recorder:
     tally: Tally = field(default_factory=Tally)
     parts: list[Node] = field(default_factory=list)
     waited_behind: dict[str, float] = field(default_factory=dict)
+    needs: list[Observation] = field(default_factory=list)
     _roots: dict[str, str | None] = field(default_factory=dict)
     _ahead: dict[str, list[str]] = field(default_factory=dict)
     _graph: UnitGraph = field(default_factory=UnitGraph)
@@ -139,6 +141,7 @@ class Recorder:
         Of one that is not whole, since it failed or was cancelled, units were not seen that would
         have depended on others: it teaches what they cost, and nothing of chains.
         """
+        yield from self.needs
         ranks: dict[str, float] = {}  # of units with one key, two versions of a crate, the longest
         if is_whole and len(self.parts) < MAX_PARTS:
             for name, rank_s in self._graph.ranks().items():
@@ -207,6 +210,9 @@ def build_record(build: Build, recorder: Recorder, now_s: float) -> dict[str, An
         "signal": build.signal,
         "cancelled": build.is_cancelled,
         "outcome": outcome_of(build),
+        "requeued": build.is_requeued,
+        "again": build.again.build if build.again else None,
+        "killed_for_memory": list(build.killed),
         "gated": build.is_gated,
         "cores": recorder.cores,
         "peak_kib": recorder.tally.peak_kib,

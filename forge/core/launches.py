@@ -18,7 +18,7 @@ from forge.core.actions import (
 )
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from forge.core.build_lock import lock_path
-from forge.core.builds import PAUSED_PHASES, Build, BuildPhase
+from forge.core.builds import PAUSED_PHASES, Again, Build, BuildPhase
 from forge.core.disk_life import DiskPhase
 from forge.core.learned import key_of_work
 from forge.core.moment import Moment
@@ -76,9 +76,12 @@ class Launches:
             priority=parent.priority if parent else priority_of(message.env, message.interactive),
             lender=self._state.reserved.lender_of(message.env, parent.id if parent else None),
             patience_s=patience_of(message.env),
+            requeues=message.requeues, again=Again.read(message.again),
         )  # fmt: skip
         self._state.leases.keep(build)
+        carries_on = {"build": build.id, "of": build.carried_on.build}
         return [
+            *([Log("build.again", carries_on)] if build.again else []),
             KeepNextBuild(self._state.leases.next_build),
             Watch(build.launcher_key, message.pid),
             LookAtLauncher(build.id, message.pid),

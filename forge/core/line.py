@@ -44,7 +44,7 @@ class WaitingLine:
             build.lock = None
             self.admission.adopt(build.id)
             return self._state.launches.go_on(build, now)
-        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
+        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.order):
             build.enters(BuildPhase.WAITING_FOR_TARGET_DIR, now.steady_s)
             self._note(build, self.ahead(build))
             return self._begin_waiting(build, now)
@@ -53,7 +53,7 @@ class WaitingLine:
     def adopt(self, build: Build) -> None:
         """Count a build that runs already."""
         self.admission.adopt(build.id)
-        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.number):
+        if build.lock and not self.locks.take(build.lock, build.id, build.priority, build.order):
             self.locks.leave(build.lock, build.id)
             build.lock = None
 
@@ -162,7 +162,7 @@ class WaitingLine:
     def _stand(self, build: Build, now: Moment) -> list[Action]:
         admitted = self.admission.join(
             build.id,
-            order=build.number,
+            order=build.order,
             priority=build.priority,
             verb=build.args.verb,
             now_s=now.steady_s,

@@ -30,6 +30,8 @@ class Begin(Message):
     interactive: bool = False
     via: str = "forge"
     parent: str | None = None
+    requeues: bool = False
+    again: str | None = None
     client: str = ""
 
 

@@ -11,6 +11,7 @@ from forge.core.behind import Behind, What
 from forge.core.memory_gate import ALONE_AFTER
 from forge.core.moment import Moment
 from forge.core.pressure import Change, Rung
+from forge.core.requeue import Requeues
 from forge.core.shares import Priority
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Relief:
 
     def __init__(self, state: "State") -> None:
         self._state = state
+        self._requeues = Requeues(state)
 
     def has_more(self, rung: Rung) -> bool:
         """Say whether there is something left that this rung may take."""
@@ -30,6 +32,8 @@ class Relief:
                 return self._youngest_link() is not None
             case Rung.STOP_UNITS:
                 return self._youngest_unit() is not None
+            case Rung.END_BUILDS:
+                return self._requeues.youngest() is not None
             case _:
                 return False
 
@@ -42,6 +46,8 @@ class Relief:
             actions += self._cancel_link()
         if change.takes and change.rung is Rung.STOP_UNITS:
             actions += self._pause_unit()
+        if change.takes and change.rung is Rung.END_BUILDS:
+            actions += self._requeues.end_youngest()
         return actions
 
     def keep_going(self, available_bytes: int, now: Moment) -> list[Action]:

@@ -96,6 +96,7 @@ def test_looking_back_starts_no_daemon(forge: Forge, place):
         ({"outcome": "ended by a signal", "exit": None, "signal": 9}, "SIGKILL"),
         ({"outcome": "ended by a signal", "exit": None, "signal": 99}, "signal 99"),
         ({"outcome": "cancelled", "exit": 130, "cancelled": True}, "cancelled"),
+        ({"outcome": "requeued", "exit": None, "signal": 15}, "requeued"),
         ({"outcome": "gave up", "exit": 75}, "gave up"),
         ({"outcome": "left", "exit": None}, "left"),
         ({"outcome": None}, "done"),  # as an earlier Forge kept them

@@ -52,6 +52,9 @@ CASES = [
      "b12 left when it was granted, as `clean` and `metadata` do"),
     ("build.orphaned", BUILD,
      "b12 has lost its launcher, which was killed: its cargo is told to end"),
+    ("build.again", {**BUILD, "of": "b7"}, "b12 carries on b7"),
+    ("build.requeued", {**BUILD, "root": "/src/ripgrep", "times": 1},
+     "b12 (ripgrep) is ended for memory, to go on later (1 time so far)"),
     ("build.priority", {**BUILD, "priority": "batch"}, "b12 is batch now"),
     ("build.started", {**BUILD, "wait_s": 3.2}, "b12 cargo started after 3.2 s"),
     ("build.started", BUILD, "b12 cargo started"),  # of an older daemon
