@@ -160,6 +160,12 @@ SETTINGS: tuple[Setting, ...] = (
         _count(1, 1000),
     ),
     Setting(
+        "builds.rerun_killed", "true or false", True,
+        "Whether a build of which a rustc or a linker was killed for memory runs once more, with"
+        " that known. FORGE_RERUN=0 says no for one.",
+        _yes_no,
+    ),
+    Setting(
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
         _yes_no,

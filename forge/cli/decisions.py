@@ -20,8 +20,9 @@ Entry = Mapping[str, Any]
 WRONG = frozenset((
     "build.orphaned", "cgroup.unlimited", "config.refused", "config.unwatched", "daemon.bug",
     "daemon.unreachable", "disk.failed", "disk.lost", "disk.unmeasured", "disk.unseen",
-    "jobserver.failed", "memory.unmeasured", "peer.deaf", "peer.garbage", "peer.oversize",
-    "peer.refused", "shim.missing", "store.failed", "target.unlinked",
+    "jobserver.failed", "link.killed", "memory.unmeasured", "peer.deaf", "peer.garbage",
+    "peer.oversize", "peer.refused", "shim.missing", "store.failed", "target.unlinked",
+    "unit.killed",
 ))  # fmt: skip
 """Decisions that tell of something that went wrong."""
 

@@ -25,6 +25,14 @@ def _eased(entry: Entry) -> str:
     return f"memory has eased: {now} ({_state(entry)})"
 
 
+def _killed(what: str, name: str, entry: Entry) -> str:
+    reached, available = show_bytes(entry["reached"]), show_bytes(entry["available"])
+    return (
+        f"the {what} of {name} in {entry['build']} was killed for memory: it had reached {reached},"
+        f" {available} was available; from now on it books {show_bytes(entry['needs'])} or more"
+    )
+
+
 def _held(entry: Entry) -> str:
     """Say what a reservation holds: `r4 (import): 40.0 GiB and 2 cores`."""
     held = f"{show_mib(entry['memory_mib'])} and {plural(entry['cores'], 'core')}"
@@ -68,6 +76,7 @@ SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
     "link.cancelled": lambda e: (
         f"{e['build']} links {e['link']} again later: it had booked {show_bytes(e['booked'])}"
     ),
+    "link.killed": lambda e: _killed("linker", e["link"], e),
     "memory.eased": _eased,
     "memory.tight": _tight,
     "memory.unmeasured": lambda e: (
@@ -82,6 +91,7 @@ SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
     ),
     "reserve.left": _left,
     "reserve.waits": lambda e: f"{_held(e)} are not there yet: it waits",
+    "unit.killed": lambda e: _killed("rustc", e["unit"], e),
     "unit.paused": lambda e: f"{e['build']} has its rustc of {e['unit']} stopped, for memory",
     "unit.resumed": lambda e: f"{e['build']} goes on with its rustc of {e['unit']}",
 }

@@ -262,6 +262,7 @@ class Launches:
                     "jobserver": jobserver if build.jobserver else None,
                     "cgroup": self._state.cgroup.procs_for(build),
                     "oom_score_adj": BUILD_OOM_SCORE_ADJ,
+                    "requeues": build.requeues,
                 },
             ),
         ]

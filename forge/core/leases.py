@@ -80,6 +80,8 @@ class Leases:
         if build is None:
             return [error(conn, "protocol-mismatch", "`ended` without a build")]
         build.exit, build.signal = message.exit, message.signal
+        if self._state.killed.waits_for_verdict(build):
+            return self._state.killed.await_verdict(build, now)
         return self.forget(build, now)
 
     def adopt(self, conn: int, message: messages.Adopt, now: Moment) -> list[Action]:
@@ -134,6 +136,8 @@ class Leases:
         if build is None:
             return []
         self._disconnect(build)
+        if build.failed_s is not None:
+            return self.forget(build, now)  # it does not wait for our answer
         if build.phase is BuildPhase.RUNNING:
             return []
         return [
@@ -151,7 +155,7 @@ class Leases:
             build.cargo_gone = True
             if build.conn is not None:
                 return []  # its launcher tells how it ended
-        elif build.cargo_pid is not None and not build.cargo_gone:
+        elif build.cargo_pid is not None and not build.cargo_gone and build.failed_s is None:
             self._disconnect(build)
             build.enters(BuildPhase.ORPHANED, now.steady_s)
             return [Log("build.orphaned", {"build": build.id}), EndOrphan(build.cargo_key)]
@@ -222,6 +226,8 @@ class Leases:
             on_its_own = (BuildPhase.GRANTED, BuildPhase.RUNNING, BuildPhase.ORPHANED)
             assert build.id in held or build.phase in on_its_own, f"{build.id} has no holder"
             assert (build.conn is None) == (build.id not in held), f"{build.id} is misfiled"
+            waits_in_vain = build.failed_s is not None and build.conn is None
+            assert not waits_in_vain, f"{build.id} is to be answered and has no launcher"
         assert held <= self.builds.keys(), "a connection holds a build that is gone"
 
     def on_disk(self) -> list[Build]:

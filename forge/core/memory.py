@@ -99,7 +99,8 @@ class Reading:
     """The memory of this machine at `taken_s`, on a clock that only goes forward.
 
     `limits` are those of the cgroups above us, the nearest first; `limit_stalls` are counted within
-    the outermost cgroup that has one.
+    the outermost cgroup that has one. `oom_kills` is how many processes the kernel has killed for
+    memory since boot, on the whole machine.
     """
 
     taken_s: float
@@ -109,6 +110,7 @@ class Reading:
     limits: tuple[Limit, ...] = ()
     stalls: Stalls | None = None
     limit_stalls: Stalls | None = None
+    oom_kills: int | None = None
     mac: MacMemory | None = None
     tmpfs: tuple[TmpfsUse, ...] = ()
     missing: tuple[Missing, ...] = ()

@@ -104,7 +104,8 @@ class MemoryWatch:
         is_news = self.failure != event.reason
         self.failure, self.trail, self.fall_bytes_per_s = event.reason, Trail(), 0.0
         log: list[Action] = [Log("memory.unmeasured", {"reason": event.reason})] if is_news else []
-        return [*log, *self._state.gates.measured(None, {}, now)]
+        freed = self._state.gates.measured(None, {}, now)
+        return [*log, *freed, *self._state.killed.unmeasured(now)]
 
     def measured(self, event: events.MemoryMeasured, now: Moment) -> list[Action]:
         """Take a reading in: who gets bytes, and whether a rung is to be climbed or left."""
@@ -130,6 +131,7 @@ class MemoryWatch:
         )
         actions += self.relief.keep_going(available_bytes, now)
         self.swapped.look(self._state.disk.disk, event.reading.swap.out_bytes)
+        actions += self._state.killed.measured(event, now)
         return [*self._logs(change), *actions, *self._state.cgroup.fit()]
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ class Settings:
     `socket_path` is where gates reach the daemon, `jobserver_dir` where builds' FIFOs are.
     `low_water_mib` is what stays available; None: proposed from the machine's size.
     `builds_at_once` None: as many as the cores make sense for.
+    `rerun_killed`: a build of which a part was killed for memory runs once more.
     """
 
     disk: DiskSpec | None
@@ -24,6 +25,7 @@ class Settings:
     cgroup: bool = True
     low_water_mib: int | None = None
     builds_at_once: int | None = None
+    rerun_killed: bool = True
     override_config_target_dir: bool = True
     link_target: bool = False
     config_file: str | None = None

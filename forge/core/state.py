@@ -28,6 +28,7 @@ from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_requests import DiskRequests
 from forge.core.gates import WAIT_EVERY_S, Gates
 from forge.core.jobservers import Jobservers
+from forge.core.killed import Killed
 from forge.core.launches import Launches
 from forge.core.learned import Learned
 from forge.core.leases import Leases
@@ -66,6 +67,7 @@ class State:
         self.launches = Launches(self)
         self.memory = MemoryWatch(self)
         self.cgroup = CgroupLife(self)
+        self.killed = Killed(self)
         self.line = WaitingLine(self)
         self.steering = Steering(self)
         self.reserved = Reserved(self)
@@ -114,9 +116,9 @@ class State:
             messages.Ended: self.leases.ended,
             messages.Adopt: self.leases.adopt,
             messages.Unit: self.gates.unit,
-            messages.UnitEnded: self.gates.ended,
+            messages.UnitEnded: self.killed.ended,
             messages.Link: self.gates.link,
-            messages.LinkEnded: self.gates.ended,
+            messages.LinkEnded: self.killed.ended,
             messages.Cancelled: self.gates.cancelled,
             messages.Test: self._test,
             messages.TestEnded: self.gates.ended,

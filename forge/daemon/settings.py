@@ -29,6 +29,7 @@ def load_settings(
         cgroup=cfg["builds.cgroup"],
         low_water_mib=cfg["host.low_water"],
         builds_at_once=cfg["builds.at_once"],
+        rerun_killed=cfg["builds.rerun_killed"],
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
         config_file=str(cfg.path) if cfg.path else None,

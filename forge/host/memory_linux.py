@@ -40,7 +40,7 @@ class LinuxMemory:
             raise OSError(errno.ENODATA, "there is no MemTotal in it", path)
         limits, missing = self._limits()
         available_bytes = _available(meminfo, missing)
-        swap = self._swap(meminfo, missing)
+        swap, oom_kills = self._counted(meminfo, missing)
         stalls = _taken(read_stalls(self._root + _MACHINE_STALLS), "stalls", missing)
         limit_stalls = self._limit_stalls(limits, missing)
         uses, unseen = tmpfs_use(tmpfs)
@@ -52,6 +52,7 @@ class LinuxMemory:
             limits=tuple(limits),
             stalls=stalls,
             limit_stalls=limit_stalls,
+            oom_kills=oom_kills,
             tmpfs=tuple(uses),
             missing=(*missing, *unseen),
         )
@@ -78,20 +79,22 @@ class LinuxMemory:
             self._found = cgroups.find(membership, mountinfo)
             self._membership = membership
 
-    def _swap(self, meminfo: str, missing: list[Missing]) -> Swap:
+    def _counted(self, meminfo: str, missing: list[Missing]) -> tuple[Swap, int | None]:
+        """Return the use of swap, and how many processes were killed for memory."""
         total_bytes = _bytes(meminfo, "SwapTotal")
         used_bytes = total_bytes - _bytes(meminfo, "SwapFree")
         try:
             vmstat = read_text(f"{self._root}/proc/vmstat")
         except OSError as error:
             missing.append(Missing("swap counters", reason_of(error)))
-            return Swap(total_bytes, used_bytes)
+            return Swap(total_bytes, used_bytes), None
         pages = [figure(vmstat, name) for name in ("pswpin", "pswpout")]
         if None in pages:
             missing.append(Missing("swap counters", "this kernel is built without swap"))
         page_bytes = os.sysconf("SC_PAGE_SIZE")
         went_in, went_out = (None if count is None else count * page_bytes for count in pages)
-        return Swap(total_bytes, used_bytes, went_in, went_out)
+        swap = Swap(total_bytes, used_bytes, went_in, went_out)
+        return swap, figure(vmstat, "oom_kill")
 
     def _limit_stalls(self, limits: list[Limit], missing: list[Missing]) -> Stalls | None:
         path = self._limited_pressure_file(limits)

@@ -100,6 +100,14 @@ CASES = [
      "b12 got 1 job token back that went with a killed process"),
     ("jobserver.healed", {**BUILD, "tokens": -2, "in_fifo": 9},
      "b12 had 2 job tokens too many: taken out"),
+    ("link.killed", {**BUILD, "link": "app", "reached": 1 << 30, "available": 300 << 20,
+                     "needs": 3 << 29},
+     "the linker of app in b12 was killed for memory: it had reached 1.0 GiB, 300 MiB was"
+     " available; from now on it books 1.5 GiB or more"),
+    ("unit.killed", {**BUILD, "unit": "heavy", "reached": 1 << 30, "available": 300 << 20,
+                     "needs": 3 << 29},
+     "the rustc of heavy in b12 was killed for memory: it had reached 1.0 GiB, 300 MiB was"
+     " available; from now on it books 1.5 GiB or more"),
     ("link.cancelled", {**BUILD, "link": "app", "booked": 2 << 30},
      "b12 links app again later: it had booked 2.0 GiB"),
     ("memory.tight", {"rung": "shut units", "available": 1 << 30, "low_water": 2 << 30,

@@ -26,11 +26,16 @@ class Daemon(RuleBasedStateMachine):
     @rule(conn=CONNS, verb=st.sampled_from(["build", "install", "metadata", "nextest"]),
           env=st.sampled_from([{}, {"FORGE_WAIT_TIMEOUT": "20"}, {"FORGE_TEST": "b1"},
                                {"FORGE_RESERVATION": "r1"}]),
-          parent=st.sampled_from([None, None, "b1", "b2"]))  # fmt: skip
-    def begin(self, conn, verb, env, parent):
+          parent=st.sampled_from([None, None, "b1", "b2"]), requeues=st.booleans(),
+          again=st.sampled_from([None, "b1/1/0", "b2/0/1", "nonsense"]))  # fmt: skip
+    def begin(self, conn, verb, env, parent, requeues, again):
         self.driver.receive(
-            conn, messages.Begin(pid=conn, cwd="/", argv=[verb], env=env, parent=parent)
-        )
+            conn,
+            messages.Begin(
+                pid=conn, cwd="/", argv=[verb], env=env, parent=parent, requeues=requeues,
+                again=again,
+            ),
+        )  # fmt: skip
 
     @rule(conn=CONNS, root=st.sampled_from(["/a", "/b", None]))
     def resolved(self, conn, root):
@@ -72,9 +77,9 @@ class Daemon(RuleBasedStateMachine):
     def started(self, conn):
         self.driver.receive(conn, messages.Started(pid=conn + 50))
 
-    @rule(conn=CONNS)
-    def ended(self, conn):
-        self.driver.receive(conn, messages.Ended(exit=0))
+    @rule(conn=CONNS, code=st.sampled_from([0, 101]))
+    def ended(self, conn, code):
+        self.driver.receive(conn, messages.Ended(exit=code))
 
     @rule(conn=st.integers(1, 8), build=st.sampled_from(["b1", "b2", "b7"]), running=st.booleans(),
           what=st.sampled_from(["unit", "lent unit", "unit inside", "link", "test"]))  # fmt: skip
@@ -113,11 +118,20 @@ class Daemon(RuleBasedStateMachine):
     def reserve_ended(self, conn):
         self.driver.receive(conn, messages.ReserveEnded(exit=0))
 
-    @rule(available_mib=st.integers(0, 24000), used_mib=st.integers(0, 5000))
-    def memory_measured(self, available_mib, used_mib):
+    @rule(available_mib=st.sampled_from([500, 500, 12000]) | st.integers(0, 24000),
+          used_mib=st.integers(0, 5000), kills=st.sampled_from([None, 0, 3]),
+          passed_s=st.sampled_from([0, 0.5, 5]))  # fmt: skip
+    def memory_measured(self, available_mib, used_mib, kills, passed_s):
+        self.driver.now_s += passed_s
         held = [one.ticket for one in self.driver.state.gates.memory.reservations.holders()]
-        reading = Reading(self.driver.now_s, 24576 * MIB, available_mib * MIB, Swap(None, None))
+        reading = Reading(
+            self.driver.now_s, 24576 * MIB, available_mib * MIB, Swap(None, None), oom_kills=kills
+        )
         self.driver.post(events.MemoryMeasured(reading, dict.fromkeys(held[:2], used_mib * MIB)))
+
+    @rule()
+    def memory_unmeasured(self):
+        self.driver.post(events.MemoryUnmeasured("no /proc"))
 
     @rule(conn=st.integers(1, 8))
     def cancelled(self, conn):
@@ -144,9 +158,9 @@ class Daemon(RuleBasedStateMachine):
     def status(self):
         self.driver.receive(20, messages.Status())
 
-    @rule(conn=st.integers(1, 8))
-    def unit_ended(self, conn):
-        self.driver.receive(conn, messages.UnitEnded(exit=0))
+    @rule(conn=st.integers(1, 8), ended=st.sampled_from([{"exit": 0}, {"exit": 1}, {"signal": 9}]))
+    def unit_ended(self, conn, ended):
+        self.driver.receive(conn, messages.UnitEnded(peak_kib=1 << 20, **ended))
 
     @rule(conn=CONNS, build=st.sampled_from(["b1", "b2", "b7", "nonsense"]))
     def adopt(self, conn, build):

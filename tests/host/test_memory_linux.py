@@ -41,6 +41,7 @@ def test_without_a_limit_the_machine_counts(tmp_path):
     swap = reading.swap
     assert (swap.total_bytes, swap.used_bytes) == (4 * GIB, GIB)
     assert (swap.in_bytes, swap.out_bytes) == (300 * page, 500 * page)
+    assert reading.oom_kills == 0
     stalls = reading.stalls
     assert (stalls.some_avg10_percent, stalls.full_avg10_percent) == (1.25, 0.5)
     assert (stalls.some_total_us, stalls.full_total_us) == (7834, 5164)
@@ -185,6 +186,7 @@ def test_what_is_missing_is_said_and_the_rest_is_read(tmp_path, files, what, rea
 def test_counters_that_are_not_there_are_unknown_and_not_zero(tmp_path):
     reading = read(tmp_path, proc("", "", vmstat=None, pressure__memory=None))
     assert (reading.swap.in_bytes, reading.swap.out_bytes, reading.stalls) == (None, None, None)
+    assert reading.oom_kills is None
 
 
 def test_a_machine_without_swap_has_none(tmp_path):

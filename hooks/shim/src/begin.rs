@@ -9,7 +9,7 @@ use crate::options::Variables;
 use crate::sys;
 
 /// Variables that `begin` carries, besides runners. No others: they may hold secrets.
-const ENV_SENT: [&str; 31] = [
+const ENV_SENT: [&str; 32] = [
     "CARGO",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_JOBS",
@@ -25,6 +25,7 @@ const ENV_SENT: [&str; 31] = [
     "CI",
     "CLAUDECODE",
     "FORGE_PRIORITY",
+    "FORGE_RERUN",
     "FORGE_RESERVATION",
     "FORGE_RUSTC_WRAPPER",
     "FORGE_TARGET_DIR",
