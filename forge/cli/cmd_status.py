@@ -22,8 +22,9 @@ from forge.cli.watching import watch as watch_it
 def status(call: Call, watch: bool) -> None:
     """Show the RAM disk, builds and target dirs.
 
-    The memory and the daemon are there too. `share` is how many cores a build may count on. Never
-    starts a daemon: when none runs, it says so and exits with 69.
+    The memory and the daemon are there too. `share` is how many cores a build may count on,
+    `tokens` how many job tokens it uses of those it was granted. Never starts a daemon: when none
+    runs, it says so and exits with 69.
     """
     if watch:
         watch_it(call, lambda: _show(call))

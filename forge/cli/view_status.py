@@ -50,9 +50,9 @@ def builds_view(builds: Sequence[Report]) -> RenderableType:
     if not builds:
         return Text("no build is under way")
     table = new_table(
-        "build", "verb", "project", "priority", "phase", "for", "share", "at its gates"
+        "build", "verb", "project", "priority", "phase", "for", "share", "tokens", "at its gates"
     )
-    for index in (0, 3, 5, 6):
+    for index in (0, 3, 5, 6, 7):
         table.columns[index].no_wrap = True
     for build in builds:
         share = build.get("share_cores")
@@ -64,6 +64,7 @@ def builds_view(builds: Sequence[Report]) -> RenderableType:
             _phase(build),
             show_duration_short(float(build.get("phase_s") or 0)),
             "-" if share is None else f"{share:.1f}",
+            _tokens(build.get("tokens")),
             _at_gates(build.get("gates") or {}),
         )
     waits = [line for build in builds for line in _waits(build)]
@@ -100,6 +101,11 @@ def _phase(build: Report) -> str:
     queue = build.get("queue")
     place = f" ({queue['position']})" if queue else ""
     return plain(build.get("phase")) + place
+
+
+def _tokens(tokens: Report | None) -> str:
+    """Say how many job tokens a build uses of those that it was granted."""
+    return f"{tokens['used']}/{tokens['granted']}" if tokens else "-"
 
 
 def _at_gates(gates: Report) -> str:

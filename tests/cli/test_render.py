@@ -106,7 +106,9 @@ def test_the_state_of_the_gates_is_told_in_words(shim, says):
 
 
 def test_what_runs_behind_the_gates_is_counted():
-    assert "1m23s  -      2 units, 1 link" in shown(builds_view([a_build()]), width=200)
+    assert "1m23s  -      -       2 units, 1 link" in shown(builds_view([a_build()]), width=200)
+    tokens = {"granted": 7, "withdrawn": 2, "unused": 1, "used": 4, "threads": 1}
+    assert "4/7     2 units" in shown(builds_view([a_build(tokens=tokens)]), width=200)
     none = a_build(gates={"units_running": [], "links_running": []})
     assert "1m23s  -      -" in shown(builds_view([none]), width=200)
 
