@@ -118,8 +118,8 @@ def measured(way: str, crates: list[Path], forge: PrivateForge) -> dict[str, flo
 def machine_of(way: str) -> str:
     """Return the settings by which the linker buffer has the size that is wanted."""
     rows = {
-        "model": 0, "draft_model": 0, "operating_system": 512,
-        "linker_buffer": 16384 if way is FREE else BUFFER_MIB,
+        "model": 0, "draft_model": 0,
+        "linker_buffer": 8192 if way is FREE else BUFFER_MIB,
     }  # fmt: skip
     lines = [f'{key} = "{size}MiB"' for key, size in rows.items()]
     return "\n".join(["[host]", "cores = 8", "[memory_map]", *lines])

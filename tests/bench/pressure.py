@@ -5,7 +5,6 @@ its first byte until no rustc starts any more, and until the youngest link is to
 units and links are played: a connection each. The hog stops by itself after 1.5 GiB.
 """
 
-import contextlib
 import json
 import os
 import subprocess
@@ -54,24 +53,25 @@ def one_round(place: Path) -> dict[str, float]:
         for link in links:
             assert replies(link)[-1]["type"] == "go", "memory is short before the hog has begun"
         time.sleep(SETTLED_S)
-        began = hog_from()
+        hog, began = begin_hog()
         replies(links[-1], 10.0, until=("cancel",))
         cancelled = time.monotonic()
         shut = shut_at(daemon.home / "state" / "forged.log", cancelled)
+        hog.communicate()
         return {"shut_ms": (shut - began) * 1000, "cancel_ms": (cancelled - began) * 1000}
     finally:
         daemon.close()
 
 
-def hog_from() -> float:
-    """Let the hog begin; return when it did, by the monotonic clock that all processes share."""
+def begin_hog() -> tuple["subprocess.Popen[str]", float]:
+    """Let the hog begin; return it and when it did, by the clock that all processes share."""
     hog = subprocess.Popen(
         [sys.executable, "-c", HOG], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert hog.stdin and hog.stdout and hog.stdout.readline() == "ready\n"
     hog.stdin.write("\n")
     hog.stdin.flush()
-    return float(hog.stdout.readline())
+    return hog, float(hog.stdout.readline())
 
 
 def shut_at(log: Path, now: float) -> float:
@@ -93,8 +93,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="forge-") as place:
             raw.append(one_round(Path(place)))
             print(number, {key: round(value) for key, value in raw[-1].items()}, flush=True)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, 0)  # the hog, before the next one begins
         time.sleep(SETTLED_S)
     rows = []
     for key, what in (("shut_ms", "no rustc starts"), ("cancel_ms", "the youngest link is ended")):
