@@ -290,6 +290,9 @@ class ReserveEnded(UnitEnded):
     type_name = "reserve_ended"
 
 
+MOST = 2**63 - 1
+"""Numbers beyond that are no seconds, bytes or pids of anybody's."""
+
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
     SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded,
@@ -355,9 +358,15 @@ def _fits(value: Any, accepted: Any) -> bool:
         _, item = get_args(accepted)
         return isinstance(value, dict) and all(_fits(one, item) for one in value.values())
     if accepted is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return _is_number(value, int)
     if accepted is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _is_number(value, int | float)
     if accepted is NoneType:
         return value is None
     return isinstance(value, accepted)
+
+
+def _is_number(value: Any, accepted: Any) -> bool:
+    """Say whether it is a number that can be reckoned with: JSON knows NaN and 1e999 as well."""
+    is_number = isinstance(value, accepted) and not isinstance(value, bool)
+    return is_number and -MOST <= value <= MOST

@@ -63,3 +63,13 @@ def test_no_line_whatsoever_does_more_than_raise_value_error(raw):
 def test_a_message_over_the_limit_is_not_sent():
     with pytest.raises(ValueError, match="over the limit"):
         wire.encode({"type": "x", "big": "a" * wire.MAX_LINE_BYTES})
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1e300", str(2**63)])
+def test_a_number_that_nobody_can_reckon_with_is_refused(number):
+    line = f'{{"type":"unit_ended","exit":0,"user_s":{number},"peak_kib":1}}'.encode()
+    with pytest.raises(ValueError, match="`user_s` has the wrong type"):
+        messages.read(line, first=False)
+    line = f'{{"type":"unit_ended","exit":0,"peak_kib":{number}}}'.encode()
+    with pytest.raises(ValueError, match="`peak_kib` has the wrong type"):
+        messages.read(line, first=False)
