@@ -39,7 +39,10 @@ FORGE = (
     "import sys; sys.argv[0] = 'forge'; from forge.cli.main import main; sys.exit(main())",
 )
 STEERING = ("CARGO_TARGET", "CARGO_BUILD_", "CARGO_MAKEFLAGS", "FORGE_", "RUSTC", "RUSTFLAGS")
-IN_ENV = {"MAKEFLAGS", "MFLAGS", "PYTHONPATH", "CARGO_TERM_COLOR", "CARGO", "CARGO_INCREMENTAL"}
+IN_ENV = {
+    "CARGO", "CARGO_INCREMENTAL", "CARGO_LOG", "CARGO_TERM_COLOR", "CI", "CLAUDECODE", "MAKEFLAGS",
+    "MFLAGS", "PYTHONPATH", "SSH_CONNECTION", "TERM_PROGRAM", "VSCODE_PID",
+}  # fmt: skip
 PATIENCE_S = 120.0
 
 

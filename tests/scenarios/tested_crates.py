@@ -74,11 +74,12 @@ def runner_variable(triple: str) -> str:
     return f"CARGO_TARGET_{triple.upper().replace('-', '_')}_RUNNER"
 
 
-def last_end(forge: PrivateForge, count: int) -> dict[str, Any]:
-    """Return what was logged of the build that ended last; `count` had ended before."""
+def last_end(forge: PrivateForge) -> dict[str, Any]:
+    """Return what was logged of the end of the build that began last; it is told after it."""
+    build = forge.decisions("build.granted")[-1]["build"]
 
     def ended() -> list[dict[str, Any]]:
-        return forge.decisions("build.ended")[count:]
+        return [one for one in forge.decisions("build.ended") if one["build"] == build]
 
     return dict(wait_until(ended)[-1])
 
