@@ -152,16 +152,19 @@ class FakeDaemon:
             peer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self.path.unlink(missing_ok=True)
-        with suppress(OSError):  # a close alone does not wake a blocked accept, which would then
-            self._socket.shutdown(socket.SHUT_RDWR)  # take from whoever gets the same descriptor
-        self._socket.close()
+        self._end_listening()
         self._thread.join(1)
         for peer in self._peers:
             peer.close()
         if self.process and self.process.stdin:
             self.process.stdin.close()
             self.process.wait()
+
+    def _end_listening(self) -> None:
+        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a close alone does not wake a blocked accept, which would then
+            self._socket.shutdown(socket.SHUT_RDWR)  # take from whoever gets the same descriptor
+        self._socket.close()
 
     def _accept(self) -> None:
         while True:
@@ -184,8 +187,7 @@ class FakeDaemon:
                 for reply in self.replies.get(request["type"], ()):
                     self._send(lines, reply)
                 if request["type"] == "stop":
-                    self.path.unlink(missing_ok=True)
-                    self._socket.close()
+                    self._end_listening()
                     if self.process and self.process.stdin:
                         self.process.stdin.close()
 
