@@ -181,7 +181,7 @@ class Launches:
         """Try once more when the disk was lost; else build on the SSD."""
         actions: list[Action] = []
         if event.disk_lost and self._state.disk.phase is DiskPhase.MOUNTED:
-            actions += self._state.lose_disk(event.reason, now)
+            actions += self._state.disk_watch.lose(event.reason, now)
         build = self._state.leases.on(event.conn)
         if build is None or build.phase is not BuildPhase.PREPARING:
             return actions

@@ -4,20 +4,18 @@ What may block goes to worker threads: one thread for the disk, since it changes
 one for walking target dirs, one for the database, and a few for all that a build waits for.
 """
 
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from forge.core import actions, events
-from forge.core.disk import Disk, DiskKind
 from forge.core.process_tree import resident_bytes
-from forge.core.target_dirs import TargetDir
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
 from forge.daemon.cgroup_doors import CgroupDoors
+from forge.daemon.disk_doors import DiskDoors
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.daemon.settings import load_settings
@@ -25,14 +23,9 @@ from forge.daemon.token_doors import TokenDoors
 from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.build_locks import is_locked
-from forge.host.disk_usage import measure_tree
 from forge.host.process_table import read_table
 from forge.host.shim import current_shim
-from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
 from forge.paths import cache_dir
-
-MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS)
-"""Kinds whose use costs one system call; the others are walked."""
 
 Post = Callable[[events.Event], None]
 
@@ -47,6 +40,7 @@ class Performer:
         self._post = post
         tokens, cgroup = TokenDoors(ports, post_next), CgroupDoors(ports, post_next)
         self._memory = MemoryDoors(ports)
+        disk = self._disk = DiskDoors(ports, self._memory)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
@@ -62,8 +56,8 @@ class Performer:
             actions.EndTree: self._end_tree,
             actions.ProbeLock: self._in(self._build_threads, self._probe_lock),
             actions.Resolve: self._in(self._build_threads, self._resolve),
-            actions.MakeTargetDir: self._in(self._build_threads, self._make_target_dir),
-            actions.FindTargetDirs: self._in(self._disk_thread, self._find_target_dirs),
+            actions.MakeTargetDir: self._in(self._build_threads, disk.make_target_dir),
+            actions.FindTargetDirs: self._in(self._disk_thread, disk.find_target_dirs),
             actions.MeasureTargetDir: self._walk_once,
             actions.RecordTargetDir: self._memory.record_target_dir,
             actions.RecordBuild: self._memory.record_build,
@@ -81,11 +75,11 @@ class Performer:
             actions.LookAtLauncher: cgroup.look,
             actions.LimitBuilds: self._in(self._memory_thread, cgroup.limit),
             actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
-            actions.EnsureDisk: self._in(self._disk_thread, self._ensure_disk),
-            actions.FindDisk: self._in(self._disk_thread, self._find_disk),
-            actions.ResizeDisk: self._in(self._disk_thread, self._resize_disk),
-            actions.UnmountDisk: self._in(self._disk_thread, self._unmount_disk),
-            actions.MeasureDisk: self._in(self._disk_thread, self._measure_disk),
+            actions.EnsureDisk: self._in(self._disk_thread, disk.ensure),
+            actions.FindDisk: self._in(self._disk_thread, disk.find),
+            actions.ResizeDisk: self._in(self._disk_thread, disk.resize),
+            actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
+            actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
             actions.Quit: lambda _action: quit_daemon(),
         }
@@ -174,41 +168,6 @@ class Performer:
         workspace = self._ports.workspaces.find(action.cwd, action.argv, action.env)
         return events.Resolved(action.conn, workspace)
 
-    def _make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
-        try:
-            usage = None
-            if action.disk.kind in MEASURED_BY_THE_KERNEL:
-                usage = self._ports.ramdisk.measure(action.disk)
-            make_target_dir(action.disk, action.path)
-        except ForgeError as error:
-            return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
-        except OSError as error:
-            reason = error.strerror or "unknown error"
-            return events.TargetDirFailed(action.conn, action.path, reason)
-        if action.link_from:
-            try:
-                link_target(action.link_from, action.path)
-            except OSError as error:
-                self._log_from_thread(
-                    "target.unlinked", {"link": action.link_from, "why": error.strerror}
-                )
-        return events.TargetDirReady(action.conn, action.path, usage)
-
-    def _find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
-        known = self._memory.target_dirs()
-        try:
-            there = list_target_dirs(action.disk)
-        except OSError:
-            there = []
-        found = [
-            known.get(path) or TargetDir(path, None, created_at=mtime, last_used_at=mtime)
-            for path, mtime in there
-        ]
-        for path in known.keys() - {path for path, _ in there}:
-            if path.startswith(action.disk.mount_point + "/"):
-                self._memory.forget_target_dir(path)
-        return events.TargetDirsFound(tuple(found))
-
     def _walk_once(self, action: actions.MeasureTargetDir) -> None:
         """Walk a target dir, unless it waits for that already: builds may end faster than walks."""
         if action.path not in self._walking:
@@ -217,53 +176,7 @@ class Performer:
 
     def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
         self._walking.discard(action.path)  # what changes from now on wants another walk
-        size = measure_tree(action.path)
-        if size is None:
-            self._memory.forget_target_dir(action.path)
-            return events.TargetDirMeasured(action.path, None)
-        return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
-
-    def _ensure_disk(self, action: actions.EnsureDisk) -> events.Event:
-        return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
-
-    def _find_disk(self, action: actions.FindDisk) -> events.Event:
-        try:
-            disk = self._ports.ramdisk.identify(action.spec)
-            if disk:
-                return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
-        except (ForgeError, OSError) as error:
-            self._log_from_thread("disk.unseen", {"why": str(error)})
-        return events.DiskAbsent()
-
-    def _resize_disk(self, action: actions.ResizeDisk) -> events.Event:
-        return self._disk_event(lambda: self._ports.ramdisk.resize(action.disk, action.size_mib))
-
-    def _disk_event(self, change: Callable[[], Disk]) -> events.Event:
-        try:
-            disk = change()
-            return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
-        except ForgeError as error:
-            return events.DiskFailed(error.slug, error.message, error.hint)
-        except OSError as error:
-            return events.DiskFailed("disk-unavailable", str(error))
-
-    def _unmount_disk(self, action: actions.UnmountDisk) -> events.Event:
-        try:
-            self._ports.ramdisk.unmount(action.disk, force=action.force)
-        except ForgeError as error:
-            lost = not os.path.ismount(action.disk.mount_point) and error.slug == "disk-unavailable"
-            return events.DiskFailed(error.slug, error.message, error.hint, lost=lost)
-        except OSError as error:
-            return events.DiskFailed("disk-unavailable", str(error))
-        return events.DiskUnmounted()
-
-    def _measure_disk(self, action: actions.MeasureDisk) -> events.Event:
-        try:
-            return events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
-        except ForgeError as error:
-            return events.DiskLost(action.disk.token, error.message)
-        except OSError as error:
-            return events.DiskUnmeasured(str(error))
+        return self._disk.measure_target_dir(action)
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:
@@ -274,9 +187,6 @@ class Performer:
             return events.SettingsRefused(error.message, error.hint, action.conn)
         self._ports.log.limit(cfg["daemon.log_size"] * MIB)
         return events.SettingsLoaded(settings, action.conn)
-
-    def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
-        self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)
 
 
 def _failure_of(action: actions.Action, reason: str) -> events.Event | None:

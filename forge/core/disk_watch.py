@@ -1,0 +1,111 @@
+"""What follows when the disk comes, goes, fails or is asked for: for builds and for requests."""
+
+from typing import TYPE_CHECKING
+
+from forge.core import events, messages
+from forge.core.actions import Action, FindTargetDirs, Log
+from forge.core.builds import BuildPhase
+from forge.core.disk_life import DiskPhase
+from forge.core.disk_requests import DiskRequests
+from forge.core.moment import Moment
+
+if TYPE_CHECKING:
+    from forge.core.state import State
+
+
+class DiskWatch:
+    """What the disk's events lead to. The disk itself is `State.disk`."""
+
+    def __init__(self, state: "State") -> None:
+        self._state = state
+        self._waiting_requests = DiskRequests()
+
+    def say_wait(self, now: Moment) -> list[Action]:
+        """Tell those who wait for the disk what it is at."""
+        return self._waiting_requests.say_wait(self._state, now)
+
+    def closed(self, conn: int) -> None:
+        """Forget a request whose connection has closed."""
+        self._waiting_requests.drop(conn)
+
+    def check(self) -> None:
+        """Assert the invariants."""
+        builds = self._state.builds.values()
+        waiting = any(build.phase is BuildPhase.WAITING_FOR_DISK for build in builds)
+        asked = self._waiting_requests.waiting
+        assert self._state.disk.is_changing or not (waiting or asked), "somebody waits for nothing"
+
+    def request(self, conn: int, message: messages.DiskRequest, now: Moment) -> list[Action]:
+        """Take a request of `forge disk` in."""
+        return self._waiting_requests.take(conn, message, self._state, now)
+
+    def ready(self, event: events.DiskReady, now: Moment) -> list[Action]:
+        """Go on with what waited for the disk."""
+        resized = self._state.disk.phase is DiskPhase.RESIZING
+        actions = self._state.disk.is_ready(event.disk, event.usage, now.steady_s)
+        actions += self._waiting_requests.answer(self._state)
+        if not resized:
+            actions.append(FindTargetDirs(event.disk))
+        return (
+            actions
+            + self._state.launches.wake(now)
+            + self._waiting_requests.resume(self._state, now)
+        )
+
+    def absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
+        """Take note that no earlier daemon has left a disk."""
+        self._state.disk.is_absent()
+        return self._waiting_requests.resume(self._state, now) + self._state.launches.wake(now)
+
+    def failed(self, event: events.DiskFailed, now: Moment) -> list[Action]:
+        """Tell those who waited, and build without."""
+        if event.lost:
+            actions = self.lose(event.reason, now)
+        else:
+            actions = self._state.disk.has_failed(
+                event.reason, event.hint, lost=False, now_s=now.steady_s
+            )
+        actions += self._waiting_requests.refuse(event.slug, event.reason, event.hint)
+        return actions + self._state.launches.wake(now)
+
+    def lose(self, reason: str, now: Moment) -> list[Action]:
+        """Take note that the disk is gone unasked, and tell the builds that were on it."""
+        line = f"the RAM disk is gone ({reason}); what was built on it is lost"
+        self._state.target_dirs.clear()
+        return [
+            *self._state.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
+            *self._state.leases.tell_all_on_disk(line),
+        ]
+
+    def unmounted(self, event: events.DiskUnmounted, now: Moment) -> list[Action]:
+        """Take note that the disk is gone as asked, and make the new one if that is wanted."""
+        remount = self._state.disk.remount
+        actions = self._state.disk.is_unmounted()
+        self._state.target_dirs.clear()
+        if remount and self._state.settings.disk:
+            self._state.disk.remount = False
+            return actions + self._state.disk.ensure(self._state.settings.disk)
+        actions += self._waiting_requests.answer(self._state)
+        return actions + self._state.launches.wake(now)
+
+    def measured(self, event: events.DiskMeasured, now: Moment) -> list[Action]:
+        """Take its use in."""
+        self._state.disk.is_measuring = False
+        if self._state.disk.disk:
+            self._state.disk.usage = event.usage
+        return []
+
+    def lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
+        """Take note that a look at the disk did not find it."""
+        self._state.disk.is_measuring = False
+        disk = self._state.disk.disk
+        if disk is None or disk.token != event.token:
+            return []  # we know by now, and have perhaps another one
+        actions = self.lose(event.reason, now)
+        actions += self._waiting_requests.refuse("disk-unavailable", event.reason, None)
+        return actions + self._state.launches.wake(now)
+
+    def unmeasured(self, event: events.DiskUnmeasured, now: Moment) -> list[Action]:
+        """Go on: it is there, and nobody can say how full."""
+        self._state.disk.is_measuring = False
+        return [Log("disk.unmeasured", {"reason": event.reason})]

@@ -1,0 +1,120 @@
+"""Performs what is done to the RAM disk and to the target dirs on it. Called in worker threads."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from forge.core import actions, events
+from forge.core.disk import Disk, DiskKind
+from forge.core.target_dirs import TargetDir
+from forge.daemon.memory_doors import MemoryDoors
+from forge.daemon.ports import Ports
+from forge.errors import ForgeError
+from forge.host.disk_usage import measure_tree
+from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
+
+MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS)
+"""Kinds whose use costs one system call; the others are walked."""
+
+
+class DiskDoors:
+    """The doors of the disk."""
+
+    def __init__(self, ports: Ports, memory: MemoryDoors) -> None:
+        self._ports = ports
+        self._memory = memory
+
+    def make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
+        """Make a build's target dir."""
+        try:
+            usage = None
+            if action.disk.kind in MEASURED_BY_THE_KERNEL:
+                usage = self._ports.ramdisk.measure(action.disk)
+            make_target_dir(action.disk, action.path)
+        except ForgeError as error:
+            return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
+        except OSError as error:
+            reason = error.strerror or "unknown error"
+            return events.TargetDirFailed(action.conn, action.path, reason)
+        if action.link_from:
+            try:
+                link_target(action.link_from, action.path)
+            except OSError as error:
+                self._log_from_thread(
+                    "target.unlinked", {"link": action.link_from, "why": error.strerror}
+                )
+        return events.TargetDirReady(action.conn, action.path, usage)
+
+    def find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
+        """Look which target dirs are on the disk, and forget those that are not."""
+        known = self._memory.target_dirs()
+        try:
+            there = list_target_dirs(action.disk)
+        except OSError:
+            there = []
+        found = [
+            known.get(path) or TargetDir(path, None, created_at=mtime, last_used_at=mtime)
+            for path, mtime in there
+        ]
+        for path in known.keys() - {path for path, _ in there}:
+            if path.startswith(action.disk.mount_point + "/"):
+                self._memory.forget_target_dir(path)
+        return events.TargetDirsFound(tuple(found))
+
+    def measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
+        """Walk a target dir."""
+        size = measure_tree(action.path)
+        if size is None:
+            self._memory.forget_target_dir(action.path)
+            return events.TargetDirMeasured(action.path, None)
+        return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
+
+    def ensure(self, action: actions.EnsureDisk) -> events.Event:
+        """Mount the disk, or take the one that is there."""
+        return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
+
+    def find(self, action: actions.FindDisk) -> events.Event:
+        """Look for a disk that an earlier daemon has left."""
+        try:
+            disk = self._ports.ramdisk.identify(action.spec)
+            if disk:
+                return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+        except (ForgeError, OSError) as error:
+            self._log_from_thread("disk.unseen", {"why": str(error)})
+        return events.DiskAbsent()
+
+    def resize(self, action: actions.ResizeDisk) -> events.Event:
+        """Resize the disk."""
+        return self._disk_event(lambda: self._ports.ramdisk.resize(action.disk, action.size_mib))
+
+    def _disk_event(self, change: Callable[[], Disk]) -> events.Event:
+        try:
+            disk = change()
+            return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+        except ForgeError as error:
+            return events.DiskFailed(error.slug, error.message, error.hint)
+        except OSError as error:
+            return events.DiskFailed("disk-unavailable", str(error))
+
+    def unmount(self, action: actions.UnmountDisk) -> events.Event:
+        """Unmount the disk."""
+        try:
+            self._ports.ramdisk.unmount(action.disk, force=action.force)
+        except ForgeError as error:
+            lost = not os.path.ismount(action.disk.mount_point) and error.slug == "disk-unavailable"
+            return events.DiskFailed(error.slug, error.message, error.hint, lost=lost)
+        except OSError as error:
+            return events.DiskFailed("disk-unavailable", str(error))
+        return events.DiskUnmounted()
+
+    def measure(self, action: actions.MeasureDisk) -> events.Event:
+        """Ask how full the disk is."""
+        try:
+            return events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
+        except ForgeError as error:
+            return events.DiskLost(action.disk.token, error.message)
+        except OSError as error:
+            return events.DiskUnmeasured(str(error))
+
+    def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
+        self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)
