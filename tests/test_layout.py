@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE_STANDARD = {
-    "bisect", "collections", "dataclasses", "enum", "hashlib", "heapq", "itertools", "json", "math",
-    "os", "re", "statistics", "types", "typing",
+    "bisect", "collections", "dataclasses", "enum", "graphlib", "hashlib", "heapq", "itertools",
+    "json", "math", "os", "re", "statistics", "types", "typing",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": {"core"},
