@@ -39,13 +39,17 @@ class CommandResult:
 
 
 def run_command(
-    argv: Sequence[str], *, deadline_s: float, env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    deadline_s: float,
+    env: Mapping[str, str] | None = None,
+    directory: str | None = None,
 ) -> CommandResult:
     """Run `argv` to its end, without a shell, with an empty stdin and in the C locale.
 
     Any exit code is a result. Raises DeadlineExceeded after `deadline_s`, and FileNotFoundError or
     PermissionError, as the OS gives them, when the program cannot be started. `env` replaces
-    os.environ; its PATH finds the program.
+    os.environ; its PATH finds the program. It runs in `directory`, or where we are.
     """
     started = time.monotonic()
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
@@ -56,6 +60,7 @@ def run_command(
             stderr=stderr,
             env={**(os.environ if env is None else env), "LC_ALL": "C"},
             start_new_session=True,
+            cwd=directory,
         )
         try:
             exit_code = _await_end(process, started, started + deadline_s)

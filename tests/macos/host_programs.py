@@ -74,7 +74,7 @@ def sw_vers(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
 
 
 def launchctl(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
-    """Keep a list of loaded services; nothing is started."""
+    """Keep a list of loaded services. A kickstart starts a program, unless the fault is `pends`."""
     verb, rest = (argv[0] if argv else "help"), argv[1:]
     if verb == "managername":
         return 0, "Aqua\n", ""
@@ -87,19 +87,69 @@ def launchctl(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
     with world.changing() as state:
         if verb == "bootstrap":
             label = rest[1].rpartition("/")[2].removesuffix(".plist")
-            state["services"][f"{rest[0]}/{label}"] = rest[1]
+            state["services"][f"{rest[0]}/{label}"] = {"path": rest[1], "pid": 0}
             return 0, "", ""
         target = rest[-1]
         if target not in state["services"]:
             domain, _, label = target.rpartition("/")
             return 113, "", f'Could not find service "{label}" in domain for {domain}\n'
+        job = state["services"][target]
         if verb == "bootout":
             del state["services"][target]
+            _end(job["pid"])
             return 0, "", ""
-        path = state["services"][target]
-    if verb == "kickstart":
-        return 0, "", ""
-    return 0, (
-        f"{target} = {{\n\tactive count = 0\n\tpath = {path}\n\ttype = LaunchAgent\n"
-        "\tstate = not running\n\n\tlast exit code = (never exited)\n}\n"
-    ), ""  # fmt: skip
+        if verb == "kickstart":
+            if not fault.get("pends") and not _is_alive(job["pid"]):
+                job["pid"] = _start(job["path"])
+            return 0, "", ""
+    return 0, _printed(target, job), ""
+
+
+def _printed(target: str, job: dict[str, Any]) -> str:
+    pid, pends = job["pid"], "pended nondemand spawn = semaphore"
+    runs = _is_alive(pid)
+    end = "(never exited)" if runs or not pid else "1"
+    return (
+        f"{target} = {{\n\tactive count = {int(runs)}\n\tpath = {job['path']}\n"
+        f"\ttype = LaunchAgent\n\tstate = {'running' if runs else 'not running'}\n\n"
+        + (f"\tpid = {pid}\n" if runs else f"\t{pends}\n")
+        + f"\tlast exit code = {end}\n\n"
+        "\tresource coalition = {\n\t\tID = 33304\n\t\tstate = active\n\t\tpid = 1\n\t}\n}\n"
+    )
+
+
+def _start(plist: str) -> int:
+    import os
+    import plistlib
+
+    with open(plist, "rb") as file:
+        argv = plistlib.load(file)["ProgramArguments"]
+    pid = os.fork()
+    if pid:
+        return pid
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    try:
+        os.execvp(argv[0], argv)
+    finally:
+        os._exit(78)
+
+
+def _is_alive(pid: int) -> bool:
+    import os
+
+    try:
+        os.kill(pid, 0) if pid else None
+    except ProcessLookupError:
+        return False
+    return bool(pid)
+
+
+def _end(pid: int) -> None:
+    import os
+    import signal
+
+    if _is_alive(pid):
+        os.kill(pid, signal.SIGTERM)

@@ -16,6 +16,7 @@ says          print this and exit with `exit_code`, without doing anything
 busy          (pid, program): detach exits 16, unmounting is dissented by that process
 unmounts      with busy: the volumes are unmounted, and only the eject is refused
 hides_images  `hdiutil info` lists nothing
+pends         `launchctl kickstart` starts nothing, as over SSH without a session at the screen
 """
 
 import os
@@ -111,6 +112,7 @@ class SimulatedMac:
         busy: tuple[int, str] | None = None,
         unmounts: bool = False,
         hides_images: bool = False,
+        pends: bool = False,
     ) -> None:
         """Let the next `times` calls of `name` meet a fault; faults of one name queue up."""
         fault: dict[str, Any] = dict(locals())
