@@ -7,12 +7,14 @@ its test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
+from forge.core.service import Misread, Service, read_service
+from forge.core.service_order import check_order
 from forge.core.units import parse_size_mib
 from forge.errors import ConfigInvalid
 
@@ -201,6 +203,12 @@ SETTINGS: tuple[Setting, ...] = (
         _url,
     ),
     Setting(
+        "services.watch", "true or false", True,
+        "Whether the daemon starts services again that died, where they have no manager of their"
+        " own. `forge services watch off` turns it off until it is turned on.",
+        _yes_no,
+    ),
+    Setting(
         "daemon.log_size", 'a size such as "10MiB"', "10MiB",
         "Size at which the decision log is rotated; three older ones are kept.",
         _some_size,
@@ -212,10 +220,14 @@ BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Settings as read: by dotted key; a setting that is absent or "auto" holds None."""
+    """Settings as read: by dotted key; a setting that is absent or "auto" holds None.
+
+    `services` are those that are declared, by name, in the order of the file.
+    """
 
     values: Mapping[str, Any]
     path: Path | None = None
+    services: Mapping[str, Service] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
         if key in self.values:
@@ -270,6 +282,7 @@ def parse(text: str, path: Path) -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigInvalid(f"{path}: {error}", hint="it must be TOML 1.0") from None
     values: dict[str, Any] = {}
+    services = _services(document, text, path)
     for key, value in _flatten(document):
         where = f"{path}:{_line_of(text, key)}"
         setting = BY_KEY.get(key)
@@ -282,7 +295,34 @@ def parse(text: str, path: Path) -> Config:
             raise ConfigInvalid(
                 f"{where}: `{key}` cannot be {value!r}{detail}", hint=f"write {setting.expects}"
             ) from None
-    return Config(values, path)
+    return Config(values, path, services)
+
+
+def _services(document: dict[str, Any], text: str, path: Path) -> dict[str, Service]:
+    """Take the declarations of services out of the document, and read them."""
+    section = document.get("services")
+    if not isinstance(section, dict):
+        return {}
+    tables = {name: table for name, table in section.items() if isinstance(table, dict)}
+    document["services"] = {name: one for name, one in section.items() if name not in tables}
+    services: dict[str, Service] = {}
+    for name, table in tables.items():
+        try:
+            services[name] = read_service(name, table)
+        except Misread as error:
+            key = f"services.{name}" + (f".{error.key}" if error.key else "")
+            where = f"{path}:{_line_of(text, key)}"
+            if error.unknown:
+                raise ConfigInvalid(
+                    f"{where}: services have no `{error.key}`", hint=f"write {error.expects}"
+                ) from None
+            what = "is missing" if error.value is None else f"cannot be {error.value!r}"
+            raise ConfigInvalid(f"{where}: `{key}` {what}", hint=f"write {error.expects}") from None
+    try:
+        check_order(services)
+    except ValueError as error:
+        raise ConfigInvalid(f"{path}: {error}", hint="change `after`") from None
+    return services
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

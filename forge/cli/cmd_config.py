@@ -7,7 +7,7 @@ import click
 
 from forge import paths
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
-from forge.cli.config_file import rows, write_config
+from forge.cli.config_file import reference_text, rows, write_config
 from forge.cli.questions import ask_status, say
 from forge.cli.render import plain, print_json, print_lines, settings_view
 from forge.client import this_machine
@@ -72,17 +72,22 @@ def check(call: Call, file: str | None) -> None:
     click.echo(f"{plain(place)}: {plural(len(cfg.values), 'setting')}, all right")
 
 
-@config.command(epilog=examples("forge config init", "forge config init --force"))
+@config.command(
+    epilog=examples(
+        "forge config init", "forge config init --force", "forge config init --reference"
+    )
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there; a copy of it is kept.")
+@click.option("--reference", is_flag=True, help="Write that of the reference host, services too.")
 @pass_call
-def init(call: Call, force: bool) -> None:
+def init(call: Call, force: bool, reference: bool) -> None:
     """Write a forge.toml that names every setting and changes none.
 
-    All settings in it are comments. A file that is there is left alone without --force, and kept
-    beside the new one with it.
+    All settings in it are comments, but for --reference. A file that is there is left alone without
+    --force, and kept beside the new one with it.
     """
     file = paths.config_file(call.env)
-    kept = write_config(file, force=force)
+    kept = write_config(file, force=force, text=reference_text() if reference else None)
     if kept:
         say(f"the file that was there is kept as {kept}")
     click.echo(f"written: {plain(file)}")

@@ -5,10 +5,12 @@ import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import toml
 
+import forge
 from forge.config import SETTINGS, Config, Setting
 from forge.errors import ForgeError
 
@@ -64,8 +66,20 @@ def config_text() -> str:
     return "\n".join(parts) + "\n"
 
 
-def write_config(file: str, *, force: bool) -> str | None:
+def reference_text() -> str:
+    """Return the forge.toml of the reference host: its memory map and its services."""
+    package = Path(forge.__file__).parent
+    for place in (package / "_examples", package.parent / "docs" / "examples"):
+        if place.is_dir():
+            names = ("reference-host.toml", "reference-services.toml")
+            return "\n".join((place / name).read_text(encoding="utf-8") for name in names)
+    raise ConfigUnwritable("the reference host's configuration is not part of this Forge")
+
+
+def write_config(file: str, *, force: bool, text: str | None = None) -> str | None:
     """Write forge.toml in one step; return where the one that was there is kept.
+
+    `text` is what is written, and else every setting as a comment.
 
     Raises ConfigExists when there is one and `force` is false, ConfigUnwritable.
     """
@@ -74,7 +88,7 @@ def write_config(file: str, *, force: bool) -> str | None:
     try:
         os.makedirs(os.path.dirname(file), exist_ok=True)
         with open(draft, "x", encoding="utf-8") as out:
-            out.write(config_text())
+            out.write(config_text() if text is None else text)
         return _put(draft, file, force=force)
     except OSError as error:
         raise ConfigUnwritable(f"{file} cannot be written: {error.strerror}") from None

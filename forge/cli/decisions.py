@@ -115,6 +115,7 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
         f"a message of type `{e['type']}` to connection {e['conn']} was too long to send"
     ),
     "peer.refused": lambda e: f"refused a connection of user {e['uid']}",
+    "service.news": lambda e: f"service {e['service']} {e['what']}",
     "shim.missing": lambda e: f"there is no shim, so builds have no gates: {e['reason']}",
     "shim.ready": lambda e: f"the shim is ready ({e['key']}): builds have gates",
     "store.failed": lambda e: f"the database could not be written: {e['why']}; {e['then']}",

@@ -27,6 +27,7 @@ OWN_COMMANDS = {
     "reserve": "forge.cli.cmd_reserve:reserve",
     "disk": "forge.cli.cmd_disk:disk",
     "target": "forge.cli.cmd_target:target",
+    "services": "forge.cli.cmd_services:services",
     "daemon": "forge.cli.cmd_daemon:daemon",
     "config": "forge.cli.cmd_config:config",
     "shim": "forge.cli.cmd_shim:shim",

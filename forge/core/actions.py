@@ -6,6 +6,7 @@ from typing import Any
 
 from forge.core.disk import Disk, DiskSpec
 from forge.core.learned import Entry
+from forge.core.service import Service
 from forge.core.target_dirs import TargetDir
 from forge.core.tokens import Move
 
@@ -280,6 +281,20 @@ class Quit:
     """End the daemon."""
 
 
+@dataclass(frozen=True, slots=True)
+class LookAtServices:
+    """Look whether the services that are to run do."""
+
+    services: tuple[Service, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartService:
+    """Start a service again that died."""
+
+    service: Service
+
+
 Action = (
     Send
     | Watch
@@ -313,6 +328,8 @@ Action = (
     | UnmountDisk
     | MeasureDisk
     | LoadSettings
+    | LookAtServices
+    | StartService
     | Log
     | Quit
 )

@@ -7,6 +7,7 @@ from forge.core.build_cgroup import BuildCgroup
 from forge.core.disk import Disk, DiskUsage
 from forge.core.memory import Reading
 from forge.core.messages import Message
+from forge.core.service_watch import Look
 from forge.core.settings import Settings
 from forge.core.shim import Shim
 from forge.core.target_dirs import TargetDir
@@ -247,6 +248,22 @@ class SettingsRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ServicesSeen:
+    """What was seen of the services that are to run, by name; `watched`: they may be restarted."""
+
+    looks: Mapping[str, Look]
+    watched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNotStarted:
+    """A service could not be started."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -282,5 +299,7 @@ Event = (
     | LauncherSeen
     | SettingsLoaded
     | SettingsRefused
+    | ServicesSeen
+    | ServiceNotStarted
     | Tick
 )

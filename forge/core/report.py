@@ -67,6 +67,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
         "limit": state.line.admission.limit,
         "budget": _budget_report(state),
         "reservations": state.reserved.report(now),
+        "services": state.services.report(now),
         "builds": [
             _build_report(state, build, standings.get(build.id), behind.get(build.id, []), now)
             for build in state.builds.values()

@@ -47,6 +47,8 @@ def steps(state: "State") -> Steps:
         events.LauncherSeen: state.launches.launcher_seen,
         events.SettingsLoaded: state.settings_loaded,
         events.SettingsRefused: state.settings_refused,
+        events.ServicesSeen: state.services.seen,
+        events.ServiceNotStarted: state.services.not_started,
         events.Tick: state.tick,
     }
 

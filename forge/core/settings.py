@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from forge.core.disk import DiskSpec
 from forge.core.memory_map import MemoryMap
+from forge.core.service import Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class Settings:
     `socket_path` is where gates reach the daemon, `jobserver_dir` where builds' FIFOs are.
     `low_water_mib` is what stays available; None: proposed from the machine's size.
     `builds_at_once` None: as many as the cores make sense for.
+    `services` are those that are declared; the daemon starts them again where that is wanted.
     `rerun_killed`: a build of which a part was killed for memory runs once more.
     """
 
@@ -29,3 +31,5 @@ class Settings:
     override_config_target_dir: bool = True
     link_target: bool = False
     config_file: str | None = None
+    services: tuple[Service, ...] = ()
+    watch_services: bool = True

@@ -26,6 +26,7 @@ from forge.core.past_builds import PastBuilds
 from forge.core.replies import error
 from forge.core.report import status_report
 from forge.core.reserved import Reserved
+from forge.core.service_life import ServiceLife
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
 from forge.core.steering import Steering
@@ -61,6 +62,7 @@ class State:
         self.disk_watch = DiskWatch(self)
         self.target_index = TargetIndex(self)
         self.where = Where(self)
+        self.services = ServiceLife(self)
         self.started_at: Moment | None = None
         self.stopping = False
         self._last_wait_s = 0.0
@@ -89,7 +91,12 @@ class State:
     @property
     def due_s(self) -> float | None:
         """When the next tick is wanted, by the steady clock; None when the usual ones will do."""
-        dues = (self.gates.budget.due_s, self.jobservers.due_s, self.memory.due_s)
+        dues = (
+            self.gates.budget.due_s,
+            self.jobservers.due_s,
+            self.memory.due_s,
+            self.services.due_s,
+        )
         return min((due_s for due_s in dues if due_s is not None), default=None)
 
     def check(self) -> None:
@@ -190,7 +197,7 @@ class State:
     def tick(self, event: events.Tick, now: Moment) -> list[Action]:
         """Do what is due."""
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
-        actions += self.memory.tick(now) + self.reserved.tick(now)
+        actions += self.memory.tick(now) + self.reserved.tick(now) + self.services.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self.disk_watch.say_wait(now)

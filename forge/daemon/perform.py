@@ -18,6 +18,7 @@ from forge.daemon.cgroup_doors import CgroupDoors
 from forge.daemon.disk_doors import DiskDoors
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
+from forge.daemon.service_doors import ServiceDoors
 from forge.daemon.settings import load_settings
 from forge.daemon.token_doors import TokenDoors
 from forge.errors import ForgeError
@@ -41,6 +42,7 @@ class Performer:
         tokens, cgroup = TokenDoors(ports, post_next), CgroupDoors(ports, post_next)
         self._memory = MemoryDoors(ports)
         disk = self._disk = DiskDoors(ports, self._memory)
+        services = self._services = ServiceDoors(ports, post)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
@@ -81,6 +83,8 @@ class Performer:
             actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
             actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
+            actions.LookAtServices: services.look,
+            actions.StartService: services.start,
             actions.Quit: lambda _action: quit_daemon(),
         }
 
@@ -101,6 +105,7 @@ class Performer:
             self._memory_thread,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._services.close()
         self._memory.close()
 
     def _in(

@@ -33,6 +33,8 @@ def load_settings(
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
         config_file=str(cfg.path) if cfg.path else None,
+        services=tuple(cfg.services.values()),
+        watch_services=cfg["services.watch"],
     )
 
 

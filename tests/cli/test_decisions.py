@@ -157,6 +157,8 @@ CASES = [
     ("peer.oversize", {"conn": 3, "type": "go"},
      "a message of type `go` to connection 3 was too long to send"),
     ("peer.refused", {"uid": 5}, "refused a connection of user 5"),
+    ("service.news", {"service": "proxy", "what": "died: exit code 1"},
+     "service proxy died: exit code 1"),
     ("shim.missing", {"reason": "no rustc"},
      "there is no shim, so builds have no gates: no rustc"),
     ("shim.ready", {"key": "k"}, "the shim is ready (k): builds have gates"),
