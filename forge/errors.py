@@ -133,6 +133,13 @@ class ResizeRefused(ForgeError):
     exit_code = os.EX_DATAERR
 
 
+class ModelUnreadable(ForgeError):
+    """A model's file is not there, or does not say what llama-server would need of memory."""
+
+    slug = "model-unreadable"
+    exit_code = os.EX_NOINPUT
+
+
 class DeadlineExceeded(ForgeError):
     """A command of the OS did not end in time; it and its children were ended."""
 
