@@ -19,6 +19,7 @@ from forge.core.units import MIB
 from forge.daemon.config_watch import ConfigWatch
 from forge.daemon.log import BugLog, DecisionLog
 from forge.daemon.loop import Loop
+from forge.daemon.notify import Notifier
 from forge.daemon.perform import Performer
 from forge.daemon.ports import Ports
 from forge.daemon.server import Server
@@ -143,6 +144,8 @@ async def _serve(
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)
     note_daemon_command(paths.state_dir(env))
+    notifier = Notifier(env)
+    notifier.ready()
     asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))
     watch = ConfigWatch(
         config_file,
@@ -156,6 +159,7 @@ async def _serve(
     guard = asyncio.create_task(_guard_socket(server, socket_path, log, ended))
     await ended.wait()
     guard.cancel()
+    notifier.stopping()
     log.write("daemon.ended", {"builds": len(state.builds)})
     server.close()
     if not server.is_lost(socket_path):
