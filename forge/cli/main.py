@@ -33,6 +33,9 @@ OWN_COMMANDS = {
     "shim": "forge.cli.cmd_shim:shim",
     "cargo-config": "forge.cli.cmd_cargo_config:cargo_config",
     "cargo": "forge.cli.cmd_cargo:cargo",
+    "endpoints": "forge.cli.cmd_endpoints:endpoints",
+    "install": "forge.cli.cmd_install:install",
+    "uninstall": "forge.cli.cmd_install:uninstall",
     "completion": "forge.cli.cmd_completion:completion",
     "help": "forge.cli.cmd_help:help_",
 }
