@@ -12,6 +12,7 @@ from typing import Any
 
 import forge
 from forge import config, paths
+from forge.client.checks_host import host_rows
 from forge.client.checks_tools import tool_rows
 from forge.client.connection import connect
 from forge.core import checkup
@@ -41,6 +42,7 @@ def check_all(env: Mapping[str, str], memory: Memory | None = None) -> list[Row]
         *state_rows(paths.state_dir(env)),
         jobserver_row(env, status),
         *tool_rows(env),
+        *host_rows(env, status),
     ]
 
 

@@ -30,12 +30,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was looked at; `hint` is the way out."""
+    """One thing that was looked at; `hint` is the way out, `fix` a remedy that risks nothing."""
 
     name: str
     verdict: Verdict
     finding: str
     hint: str | None = None
+    fix: str | None = None
 
 
 def has_failed(rows: Iterable[Row]) -> bool:
@@ -70,8 +71,9 @@ def gates_row(shim: Report) -> Row:
     if shim["failure"]:
         hint = "install a C compiler and rustc; builds run without gates meanwhile"
         return Row("gates", Verdict.WARN, str(shim["failure"]), hint)
-    ready = "the shim is compiled" if shim["phase"] == "ready" else "the first build compiles them"
-    return Row("gates", Verdict.OK, ready)
+    if shim["phase"] == "ready":
+        return Row("gates", Verdict.OK, "the shim is compiled")
+    return Row("gates", Verdict.OK, "the first build compiles them", fix="shim")
 
 
 def cgroup_row(cgroup: Report, builds: Iterable[Report], used_bytes: int | None) -> Row:
@@ -175,7 +177,8 @@ def state_dir_row(path: str, owner: int | None, mode: int, ours: int) -> Row:
         return Row(name, Verdict.FAIL, f"{path} belongs to user {owner}, not to {ours}", hint)
     if mode & 0o077:
         finding = f"{path} has mode {mode & 0o777:04o}, so others can look into it"
-        return Row(name, Verdict.WARN, finding, f"`chmod 700 {path}`; the next build does it too")
+        hint = f"`chmod 700 {path}`; the next build does it too"
+        return Row(name, Verdict.WARN, finding, hint, fix="state directory")
     return Row(name, Verdict.OK, f"{path}, private")
 
 

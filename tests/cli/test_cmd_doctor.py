@@ -43,6 +43,7 @@ def test_a_failure_is_exit_code_1_and_no_failure_is_0(forge: Forge, daemon: Star
         "verdict": "fail",
         "finding": "no memory",
         "hint": "`forge disk mount`",
+        "fix": None,
     }
 
 

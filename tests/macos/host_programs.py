@@ -153,3 +153,33 @@ def _end(pid: int) -> None:
 
     if _is_alive(pid):
         os.kill(pid, signal.SIGTERM)
+
+
+def pmset(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
+    """Tell the power settings of a machine that was set up to run without a screen."""
+    if argv != ["-g"]:
+        return 1, "", "'pmset' must be run as root...\n"
+    return 0, (
+        "System-wide power settings:\nCurrently in use:\n standby              0\n"
+        " Sleep On Power Button 1\n autorestart          1\n powernap             1\n"
+        " networkoversleep     0\n disksleep            0\n sleep                0\n"
+        " ttyskeepawake        1\n displaysleep         10\n tcpkeepalive         1\n"
+        " womp                 1\n"
+    ), ""  # fmt: skip
+
+
+def tmutil(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
+    """Keep a list of what is left out of backups."""
+    verb, places = argv[0], argv[1:]
+    if verb == "addexclusion":
+        with world.changing() as state:
+            state["excluded"] = [*state.get("excluded", []), *places]
+        return 0, "", ""
+    out = state_lines(world.read().get("excluded", []), places)
+    return 0, out, ""
+
+
+def state_lines(excluded: list[str], places: list[str]) -> str:
+    return "".join(
+        f"[{'Excluded' if one in excluded else 'Included'}]    {one}\n" for one in places
+    )

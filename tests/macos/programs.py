@@ -22,6 +22,8 @@ PROGRAMS = {
     "memory_pressure": host_programs.memory_pressure,
     "sw_vers": host_programs.sw_vers,
     "launchctl": host_programs.launchctl,
+    "pmset": host_programs.pmset,
+    "tmutil": host_programs.tmutil,
 }
 Answer = tuple[int, str, str]
 
