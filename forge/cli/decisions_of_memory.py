@@ -33,6 +33,14 @@ def _killed(what: str, name: str, entry: Entry) -> str:
     )
 
 
+def _link_ended(entry: Entry) -> str:
+    known = "from earlier runs" if entry["learned"] else "by its inputs"
+    return (
+        f"{entry['build']} has linked {entry['link']}: it had booked"
+        f" {show_bytes(entry['booked'])} {known}, and needed {show_bytes(entry['peak'])}"
+    )
+
+
 def _held(entry: Entry) -> str:
     """Say what a reservation holds: `r4 (import): 40.0 GiB and 2 cores`."""
     held = f"{show_mib(entry['memory_mib'])} and {plural(entry['cores'], 'core')}"
@@ -76,6 +84,7 @@ SENTENCES_OF_MEMORY: Mapping[str, Callable[[Entry], str]] = {
     "link.cancelled": lambda e: (
         f"{e['build']} links {e['link']} again later: it had booked {show_bytes(e['booked'])}"
     ),
+    "link.ended": _link_ended,
     "link.killed": lambda e: _killed("linker", e["link"], e),
     "memory.eased": _eased,
     "memory.tight": _tight,

@@ -27,7 +27,8 @@ class Behind:
     The gate of a command is `forge reserve`, and its `build` the id of its reservation.
     `started_s` None: it waits. `lender`: it uses cores of a test of that build, or of the command
     of that reservation, and asks the budget for none. `want_bytes` is what it books before it
-    starts; `has_core`: it has its core, and waits for these bytes. `is_cancelled`: it was told to
+    starts, `is_learned`: as an earlier run tells; `has_core`: it has its core, and waits for these
+    bytes. `is_cancelled`: it was told to
     end and to wait again, and `undone` is how often it did; `is_paused`: it is stopped where it
     stands. `ahead` are the builds that had cores when its wait began or ended, with their workspace
     roots. `key` is the name under which its cost is learned; `unit_id`, `externs`, `package` tell
@@ -45,6 +46,7 @@ class Behind:
     pid: int = 0
     crate: str | None = None
     want_bytes: int = 0
+    is_learned: bool = False
     has_core: bool = False
     undone: int = 0
     is_cancelled: bool = False

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forge.core import messages
-from forge.core.actions import Action, Send
+from forge.core.actions import Action, Log, Send
 from forge.core.behind import Behind, Crowd, What, asking_link, asking_test, asking_unit
 from forge.core.budget import Budget
 from forge.core.builds import Build
@@ -98,6 +98,7 @@ class Gates:
         build = self.builds.get(message.build)
         one.key = key_of_link(message, build.args.profile if build else "dev")
         claim = claim_of_link(message, self._known(one))
+        one.is_learned = claim.is_learned
         if message.running or (build and build.lender):
             self.memory.adopt(one, claim, now.steady_s)
             return self._start([conn], now)
@@ -130,7 +131,8 @@ class Gates:
         self.crowd.drop(one)
         if one.build in self.recorders:
             self.recorders[one.build].ended(one, message, now.steady_s)
-        return self._release(one, now)
+        log = [_link_ended(one, message)] if one.what is What.LINK else []
+        return [*log, *self._release(one, now)]
 
     def closed(self, conn: int, now: Moment) -> list[Action]:
         """Take back what a gate held, or waited for, that is gone without a word."""
@@ -372,6 +374,18 @@ class Gates:
         since_s = round(now.steady_s - one.asked_s, 1)
         reason = self.why_waits(one, now)
         return Send(one.conn, {"type": "wait", "reason": reason, "since_s": since_s})
+
+
+def _link_ended(one: Behind, message: messages.UnitEnded) -> Action:
+    """Tell what a link had booked, and what it needed: whether estimates are any good."""
+    fields = {
+        "build": one.build,
+        "link": one.name,
+        "booked": one.want_bytes,
+        "learned": one.is_learned,
+        "peak": message.peak_kib * 1024,
+    }
+    return Log("link.ended", fields)
 
 
 def _taken(conn: int) -> Action:

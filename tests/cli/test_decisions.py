@@ -110,6 +110,8 @@ CASES = [
      " available; from now on it books 1.5 GiB or more"),
     ("link.cancelled", {**BUILD, "link": "app", "booked": 2 << 30},
      "b12 links app again later: it had booked 2.0 GiB"),
+    ("link.ended", {**BUILD, "link": "app", "booked": 2 << 30, "learned": True, "peak": 1 << 30},
+     "b12 has linked app: it had booked 2.0 GiB from earlier runs, and needed 1.0 GiB"),
     ("memory.tight", {"rung": "shut units", "available": 1 << 30, "low_water": 2 << 30,
                       "falling": 512 << 20},
      "memory is tight, so Forge goes on to: shut units (1.0 GiB available, low water 2.0 GiB,"
