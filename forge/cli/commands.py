@@ -40,7 +40,9 @@ def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the option `--json`; the command finds it in its `Call`."""
 
     def remember(context: click.Context, _param: click.Parameter, value: bool) -> None:
-        context.find_object(Call).as_json = value  # type: ignore[union-attr]  # invoke made it
+        call = context.find_object(Call)
+        assert call, "invoke made it"
+        call.as_json |= value  # a group may have been told already
 
     return click.option(
         "--json",

@@ -74,6 +74,12 @@ def _held(entry: Entry) -> str:
     return f"the machine is held: nothing starts{rest}"
 
 
+def _forgotten(entry: Entry) -> str:
+    whose = f"of {entry['root']}" if entry["root"] else "of all projects"
+    builds = ", and past builds" if entry["with_builds"] else ""
+    return f"forgotten {whose}: {plural(entry['costs'], 'learned cost')}{builds}"
+
+
 def _hint(entry: Entry) -> str:
     return f" ({entry['hint']})" if entry.get("hint") else ""
 
@@ -106,6 +112,7 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "disk.unmounted": lambda _: "the RAM disk is unmounted",
     "disk.unmounting": _disk_unmounting,
     "disk.unseen": lambda e: f"the disk of an earlier daemon could not be looked for: {e['why']}",
+    "history.forgotten": _forgotten,
     "jobserver.swept": lambda e: f"removed {e['path']}, whose build ended while no daemon ran",
     "machine.held": _held,
     "machine.resumed": lambda _: "the machine goes on: builds, units and tests start again",

@@ -23,6 +23,7 @@ ANSWERS = {
     "hold": "ok",
     "history": "history",
     "explain": "explained",
+    "forget": "forgotten",
 }
 """What the daemon answers to each request that we make: docs/protocol.md."""
 

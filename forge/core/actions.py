@@ -153,6 +153,20 @@ class TellBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetPast:
+    """Forget learned costs, of one workspace or of all, and with `builds` past builds.
+
+    The client is told how much it was: `costs` as the core has counted them. `dry_run`: told alone.
+    """
+
+    conn: int
+    root: str | None
+    costs: int
+    builds: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class KeepNextBuild:
     """Keep the number of the next build, so that no two builds ever share an id."""
 
@@ -313,6 +327,7 @@ Action = (
     | RecordBuild
     | TellHistory
     | TellBuild
+    | ForgetPast
     | KeepNextBuild
     | EnsureShim
     | MakeJobserver

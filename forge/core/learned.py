@@ -138,10 +138,14 @@ class Learned:
 
     def forget(self, root: str | None = None) -> int:
         """Forget all, or all of one workspace; return how many entries that were."""
-        gone = [entry for entry in self if root in (None, entry.root)]
+        gone = self.of(root)
         for entry in gone:
             self._drop(entry)
         return len(gone)
+
+    def of(self, root: str | None) -> list[Entry]:
+        """Return all entries (None), or those of one workspace."""
+        return [entry for entry in self if root in (None, entry.root)]
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())

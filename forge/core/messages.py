@@ -159,6 +159,19 @@ class Explain(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Forget(Message):
+    """Forget what builds of a workspace have cost (`root` null: of all); `builds`: them as well.
+
+    `dry_run`: only say how much that is.
+    """
+
+    type_name = "forget"
+    root: str | None = None
+    builds: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unit(Message):
     """A rustc gate asks to start its rustc, or tells that it runs (`running`).
 
@@ -295,7 +308,7 @@ MOST = 2**63 - 1
 
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
-    SetPriority, Hold, History, Explain, Unit, UnitEnded, Link, LinkEnded,
+    SetPriority, Hold, History, Explain, Forget, Unit, UnitEnded, Link, LinkEnded,
     Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}

@@ -1,9 +1,9 @@
-"""What people ask of builds afterwards: which there were, and where the time of one went."""
+"""What people ask of builds afterwards: which there were, where the time went, and to forget it."""
 
 from typing import TYPE_CHECKING, Any
 
 from forge.core import messages
-from forge.core.actions import Action, Send, TellBuild, TellHistory
+from forge.core.actions import Action, ForgetPast, Log, Send, TellBuild, TellHistory
 from forge.core.builds import Build
 from forge.core.history import Recorder, build_record
 from forge.core.leases import build_number
@@ -19,7 +19,7 @@ SHOWN_NOW = 20
 
 
 class PastBuilds:
-    """Requests about builds that are over, or under way, and change nothing."""
+    """Requests about builds that are over, or under way; none of them changes a build."""
 
     def __init__(self, state: "State") -> None:
         self._state = state
@@ -39,6 +39,17 @@ class PastBuilds:
             reason = f"there is nothing to tell of `{message.build[:40]}`"
             return [error(conn, "no-such-build", reason, "`forge history` lists builds")]
         return [TellBuild(conn, message.build, number)]
+
+    def forget(self, conn: int, message: messages.Forget, now: Moment) -> list[Action]:
+        """Forget what was learned, here and in the database; a build under way teaches it anew."""
+        learned, root = self._state.gates.learned, message.root
+        costs = len(learned.of(root))
+        told = ForgetPast(conn, root, costs, message.builds, message.dry_run)
+        if message.dry_run:
+            return [told]
+        learned.forget(root)
+        fields = {"root": root, "costs": costs, "with_builds": message.builds}
+        return [Log("history.forgotten", fields), told]
 
     def _so_far(self, build: Build, now: Moment) -> dict[str, Any]:
         gates = self._state.gates

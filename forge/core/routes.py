@@ -74,6 +74,7 @@ def requests(state: "State") -> Requests:
         messages.Hold: state.steering.hold,
         messages.History: state.past_builds.history,
         messages.Explain: state.past_builds.explain,
+        messages.Forget: state.past_builds.forget,
         messages.Status: state.status,
         messages.Resolve: state.where.ask,
         messages.DiskRequest: state.disk_watch.request,

@@ -56,6 +56,10 @@ class MemoryDoors:
         """Answer a client with one past build."""
         self._do(self._tell_build, action)
 
+    def forget_past(self, action: actions.ForgetPast) -> None:
+        """Forget learned costs and past builds, and tell a client how many."""
+        self._do(self._forget_past, action)
+
     def close(self) -> None:
         """Write down what is left, and end."""
         self._thread.shutdown(wait=True)
@@ -72,6 +76,15 @@ class MemoryDoors:
             self._answer(action.conn, error(action.conn, "no-such-build", reason, hint).message)
         else:
             self._answer(action.conn, {"type": "explained", "build": build})
+
+    def _forget_past(self, action: actions.ForgetPast) -> None:
+        builds = self._memories.count_builds(action.root) if action.builds else 0
+        if not action.dry_run:
+            self._memories.forget_learned(action.root)
+            if action.builds:
+                self._memories.forget_builds(action.root)
+        told = {"type": "forgotten", "costs": action.costs, "builds": builds}
+        self._answer(action.conn, told)
 
     def _answer(self, conn: int, message: Any) -> None:
         self._loop.call_soon_threadsafe(self._send, conn, message)

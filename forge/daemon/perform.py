@@ -65,6 +65,7 @@ class Performer:
             actions.RecordBuild: self._memory.record_build,
             actions.TellHistory: self._memory.tell_history,
             actions.TellBuild: self._memory.tell_build,
+            actions.ForgetPast: self._memory.forget_past,
             actions.KeepNextBuild: self._memory.keep_next_build,
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: tokens.make,

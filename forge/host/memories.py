@@ -82,6 +82,17 @@ class Memories:
         record, details = rows[0]
         return {**json.loads(record), **(json.loads(details) if details else {})}
 
+    def count_builds(self, root: str | None = None) -> int:
+        """Return how many past builds are kept: all, or those of one workspace."""
+        of_root, values = _where(root)
+        rows = self._db.read(f"SELECT count(*) FROM builds {of_root}", values)  # noqa: S608  # ours
+        return int(rows[0][0])
+
+    def forget_builds(self, root: str | None = None) -> None:
+        """Forget past builds: all, or those of one workspace."""
+        of_root, values = _where(root)
+        self._db.write((f"DELETE FROM builds {of_root}", values))  # noqa: S608  # ours
+
     def learned(self, now_s: float) -> list[Entry]:
         """Return all learned costs that are not too old at `now_s` (wall time), nor too many."""
         newest = "SELECT at FROM learned ORDER BY at DESC LIMIT 1 OFFSET ?"
@@ -104,7 +115,9 @@ class Memories:
 
     def forget_learned(self, root: str | None = None) -> None:
         """Forget learned costs: all, or those of one workspace."""
-        if root is None:
-            self._db.write(("DELETE FROM learned", ()))
-        else:
-            self._db.write(("DELETE FROM learned WHERE root = ?", (escaped(root),)))
+        of_root, values = _where(root)
+        self._db.write((f"DELETE FROM learned {of_root}", values))  # noqa: S608  # ours
+
+
+def _where(root: str | None) -> tuple[str, tuple[object, ...]]:
+    return ("", ()) if root is None else ("WHERE root = ?", (escaped(root),))

@@ -3,6 +3,7 @@
 It understands what `forge.cli.top_screen` sends: a line at a place, the second screen, the cursor.
 """
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -104,3 +105,18 @@ class Terminal:
     def _read(self) -> None:
         if select.select([self._outer], [], [], 0.05)[0]:
             self.sent += os.read(self._outer, 65536)
+
+
+def on_a_terminal(argv: list[str], env: dict[str, str], answer: str) -> tuple[str, int]:
+    """Run `forge` with a terminal, type an answer; return what was shown and the exit code."""
+    terminal, inner = pty.openpty()
+    command = [sys.executable, "-m", "forge.cli.main", *argv]
+    with subprocess.Popen(command, env=env, stdin=inner, stdout=inner, stderr=inner) as process:
+        os.close(inner)
+        os.write(terminal, f"{answer}\n".encode())
+        seen = b""
+        with contextlib.suppress(OSError):  # EIO on Linux when the other end is closed
+            while piece := os.read(terminal, 4096):
+                seen += piece
+        os.close(terminal)
+        return seen.decode(), process.wait(20)

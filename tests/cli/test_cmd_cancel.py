@@ -1,16 +1,14 @@
 """`forge cancel`, `forge prio`, `forge hold` and `forge resume`."""
 
-import contextlib
 import os
-import pty
 import subprocess
-import sys
 
 import pytest
 
 from forge.cli import main
 from tests.cli.conftest import Forge, StartDaemon
 from tests.cli.fakes import Reply, a_build, a_status
+from tests.cli.terminal import on_a_terminal
 from tests.cli.test_main import run_forge
 
 
@@ -167,18 +165,3 @@ def completed(env: dict[str, str], shell: str, words: str) -> list[str]:
     result = run_forge({**env, **asks, main.COMPLETE_VARIABLE: f"{shell}_complete"})
     assert result.stderr == ""
     return result.stdout.splitlines()
-
-
-def on_a_terminal(argv: list[str], env: dict[str, str], answer: str) -> tuple[str, int]:
-    """Run `forge` with a terminal, type an answer; return what was shown and the exit code."""
-    terminal, inner = pty.openpty()
-    command = [sys.executable, "-m", "forge.cli.main", *argv]
-    with subprocess.Popen(command, env=env, stdin=inner, stdout=inner, stderr=inner) as process:
-        os.close(inner)
-        os.write(terminal, f"{answer}\n".encode())
-        seen = b""
-        with contextlib.suppress(OSError):  # EIO on Linux when the other end is closed
-            while piece := os.read(terminal, 4096):
-                seen += piece
-        os.close(terminal)
-        return seen.decode(), process.wait(20)

@@ -10,6 +10,7 @@ import pytest
 from forge.cli.view_history import history_view, show_end, when
 from tests.cli.conftest import Forge, StartDaemon
 from tests.cli.fakes import Reply, a_past_build
+from tests.cli.terminal import on_a_terminal
 from tests.cli.test_render import shown
 
 NOON = datetime(2026, 3, 4, 12, 0)  # noqa: DTZ001  # local, as people's clocks
@@ -140,3 +141,67 @@ def test_the_history_fits_80_columns_and_needs_no_colour():
 def test_names_from_outside_cannot_drive_the_terminal():
     text = shown(history_view([a_past_build(root="/a/\x1b[31mx", verb="\x07")], NOON), width=200)
     assert r"\x1b[31mx" in text and r"\x07" in text
+
+
+def forgotten(costs: int, builds: int = 0) -> Reply:
+    return {"type": "forgotten", "costs": costs, "builds": builds}
+
+
+def test_what_was_learned_of_the_project_here_is_forgotten(forge: Forge, daemon: StartDaemon):
+    fake = daemon(resolve=[resolved("/src/app")], forget=[forgotten(12)])
+    result = forge("history", "forget", "--yes")
+    assert (result.code, result.out) == (0, "forgotten of /src/app: 12 learned costs\n")
+    where, counted, done = fake.requests
+    assert where["cwd"] == os.getcwd()
+    assert [one["dry_run"] for one in (counted, done)] == [True, False]
+    assert (done["root"], done["builds"]) == ("/src/app", False)
+
+
+def test_all_projects_are_named_as_such_and_past_builds_go_when_told(
+    forge: Forge, daemon: StartDaemon
+):
+    fake = daemon(forget=[forgotten(1, 7)])
+    result = forge("history", "forget", "--all", "--builds", "--yes")
+    assert result.out == "forgotten of all projects: 1 learned cost and 7 past builds\n"
+    assert [(one["root"], one["builds"]) for one in fake.requests] == [(None, True)] * 2
+
+
+def test_a_dry_run_tells_how_much_would_go_and_asks_for_nothing_else(
+    forge: Forge, daemon: StartDaemon
+):
+    fake = daemon(forget=[forgotten(3)])
+    result = forge("history", "forget", "--all", "--dry-run")
+    assert result.out == "would be forgotten of all projects: 3 learned costs\n"
+    assert [one["dry_run"] for one in fake.requests] == [True]
+    told = json.loads(forge("history", "forget", "--all", "--dry-run", "--json").out)
+    assert told == {"root": None, "costs": 3, "builds": 0, "dry_run": True}
+
+
+def test_nothing_is_forgotten_when_nobody_can_be_asked(forge: Forge, daemon: StartDaemon):
+    fake = daemon(forget=[forgotten(3)])
+    result = forge("history", "forget", "--all")
+    assert result.code == os.EX_USAGE
+    assert "nobody can be asked whether to forget 3 learned costs" in result.err
+    assert "`--yes`" in result.err
+    assert [one["dry_run"] for one in fake.requests] == [True]
+
+
+def test_where_nothing_is_known_nobody_is_asked(forge: Forge, daemon: StartDaemon):
+    fake = daemon(forget=[forgotten(0)])
+    assert forge("history", "forget", "--all").out == "nothing is known of all projects\n"
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("argv", [("--all", "/src"), ("--frobnicate",)])
+def test_a_mistake_forgets_nothing(argv, forge: Forge, daemon: StartDaemon):
+    fake = daemon(forget=[forgotten(3)], resolve=[resolved("/src")])
+    assert forge("history", "forget", *argv).code == os.EX_USAGE
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize(("answer", "code", "asked"), [("y", 0, 2), ("n", 130, 1)])
+def test_a_person_is_asked_first(env, daemon: StartDaemon, answer, code, asked):
+    fake = daemon(forget=[forgotten(3)])
+    seen, ended = on_a_terminal(["history", "forget", "--all"], env, answer)
+    assert "forget 3 learned costs of all projects? [y/N]" in seen
+    assert (ended, len(fake.requests)) == (code, asked)

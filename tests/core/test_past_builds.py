@@ -6,6 +6,7 @@ import pytest
 
 from forge.core import actions, events, messages
 from forge.core.history import MAX_CHARACTERS, MAX_PATH, MAX_WORDS
+from forge.core.learned import Observation
 from forge.core.outcome import Outcome
 from forge.core.shim import Shim
 from tests.core.driver import Driver, settings
@@ -250,3 +251,39 @@ def test_history_is_asked_of_the_database_with_what_is_wanted(driver):
         actions.TellHistory(7, 500, "/src/one", failed=True),
         actions.TellHistory(7, 1, None, failed=False),
     ]
+
+
+def learned_of(driver, root: str, key: str = "unit serde") -> None:
+    driver.state.gates.learned.observe(Observation(root, key, 1.0, 1.0, 700_000), 1.0)
+
+
+@pytest.mark.parametrize(("root", "costs", "left"), [("/a", 1, 1), (None, 2, 0), ("/none", 0, 2)])
+def test_what_was_learned_is_forgotten_of_one_workspace_or_of_all(driver, root, costs, left):
+    learned_of(driver, "/a")
+    learned_of(driver, "/b")
+    driver.receive(50, messages.Forget(root=root, builds=True, dry_run=True))
+    assert len(driver.state.gates.learned) == 2, "a dry run forgets nothing"
+    driver.receive(50, messages.Forget(root=root, builds=True))
+    assert driver.asked(actions.ForgetPast) == [
+        actions.ForgetPast(50, root, costs, builds=True, dry_run=True),
+        actions.ForgetPast(50, root, costs, builds=True, dry_run=False),
+    ]
+    assert len(driver.state.gates.learned) == left
+    driver.state.gates.learned.check()
+
+
+def test_a_link_whose_peak_was_forgotten_books_by_its_inputs_again(driver):
+    build = driver.run(1)
+    link = {"build": build, "pid": 6, "output": "/t/app", "input_bytes": 10 << 20}
+    for conn, peak_kib in ((11, 900 << 10), (12, 1)):
+        driver.receive(conn, messages.Link(**link))
+        driver.receive(conn, messages.LinkEnded(exit=0, peak_kib=peak_kib))
+    driver.receive(1, messages.Ended(exit=0))
+    build = driver.run(2)
+    booked = []
+    for conn in (21, 22):
+        driver.receive(conn, messages.Link(**{**link, "build": build}))
+        booked.append(driver.state.gates.behind[conn].want_bytes >> 20)
+        driver.receive(conn, messages.LinkEnded(exit=0, peak_kib=1))
+        driver.receive(50, messages.Forget())
+    assert booked == [1035, 50]

@@ -117,3 +117,29 @@ def test_who_had_the_cores_is_told_by_name_of_what_runs_and_after_a_restart(tmp_
         assert "behind b1 (one)" in forge(daemon, "explain", "b2").stdout
     finally:
         daemon.close()
+
+
+def test_what_was_learned_is_forgotten_by_the_daemon_that_runs_and_by_the_next(daemon, tmp_path):
+    one, two = (project(tmp_path, name) for name in ("one", "two"))
+    for number, root in enumerate((one, two), 1):
+        build = open_build(daemon, root)
+        replies(build)
+        build.send({"type": "started", "pid": os.getpid()})
+        unit = open_unit(daemon, f"b{number}", running=False)
+        replies(unit)
+        end_unit(unit)
+        build.send({"type": "ended", "exit": 0})
+        daemon.wait_for(lambda n=number: len(told(daemon, "history")) == n, "a past build")
+    costs = told(daemon, "history", "forget", "--all", "--builds", "--dry-run")
+    assert (costs["costs"], costs["builds"]) == (4, 2)  # a unit and a build, of each project
+    said = forge(daemon, "history", "forget", "--builds", "--yes", cwd=one).stdout
+    assert said == f"forgotten of {one}: 2 learned costs and 1 past build\n"
+    assert told(daemon, "history", "forget", "--dry-run", cwd=one)["costs"] == 0
+    restart(daemon)
+    assert [past["root"] for past in told(daemon, "history")] == [str(two)]
+    assert told(daemon, "history", "forget", "--all", "--dry-run")["costs"] == 2
+    assert forge(daemon, "history", "forget", "--all", cwd=one).returncode == os.EX_USAGE
+    assert told(daemon, "history", "forget", "--all", "--yes")["costs"] == 2
+    assert forge(daemon, "history", "forget", "--yes", cwd=two).stdout == (
+        f"nothing is known of {two}\n"
+    )
