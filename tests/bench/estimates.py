@@ -16,9 +16,10 @@ from typing import Any
 from tests.bench.measure import arguments, machine, print_table, private_forge, report
 from tests.scenarios.conftest import PrivateForge, clean_env, registry_source
 
-CRATES = (
-    "ripgrep", "fd-find", "tokei", "hyperfine", "sd", "hexyl", "zoxide", "grex", "just",
-)  # fmt: skip
+CRATES = {
+    "ripgrep": "14", "fd-find": "10", "tokei": "12", "hyperfine": "=1.20.0", "sd": "1",
+    "hexyl": "=0.16.0", "zoxide": "=0.9.6", "grex": "=1.4.5", "just": "=1.40.0",
+}  # fmt: skip
 COMMANDS = (("build", "-q"), ("test", "--no-run", "-q"))
 FIRST, SECOND = "first run, by inputs", "second run, as learned"
 
@@ -72,8 +73,8 @@ def main() -> None:
     raw: dict[str, list[Link]] = {FIRST: [], SECOND: []}
     with private_forge() as forge, tempfile.TemporaryDirectory() as place:
         forge.configure(size="6GiB", more='[daemon]\nlog_size = "64MiB"')
-        for name in CRATES:
-            project = registry_source(name, Path(place) / f"of-{name}")
+        for name, version in CRATES.items():
+            project = registry_source(name, Path(place) / f"of-{name}", version)
             subprocess.run(["cargo", "fetch", "-q"], cwd=project, env=clean_env(), check=True)
             raw[FIRST] += linked(project, forge)
             change(project)

@@ -147,6 +147,44 @@ def test_a_link_that_was_cancelled_three_times_runs_alone_and_is_left_in_peace()
     assert not [one for one in driver.sent[count:] if one[1]["type"] == "cancel"]
 
 
+def test_what_a_link_writes_to_the_ram_disk_shrinks_the_room_and_stays_taken_after_it():
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    read(driver, LOW_WATER + 4 * GIB)
+    link(driver, 10, build, 500)
+    for written_mib in (500, 1000, 1500, 2000, 2500):  # none of it is the linker's own memory
+        read(driver, LOW_WATER + 4 * GIB - written_mib * MIB, 1.0, used={10: 100 * MIB})
+    link(driver, 11, build, 500)
+    assert not went(driver, 11) and "waiting for memory: 666 MiB free" in reason(driver, 11)
+    driver.receive(10, messages.LinkEnded(exit=0, peak_kib=100 * 1024))
+    assert went(driver, 11), "1.5 GiB are left, and nothing else is booked"
+    link(driver, 12, build, 500)
+    assert not went(driver, 12), "what was written is still there"
+
+
+def test_a_link_that_fills_the_ram_disk_is_undone_three_times_and_then_runs_to_its_end():
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    link(driver, 10, build, 100)
+    cancels = 0
+    while cancels < 3:
+        for written_mib in range(0, 12 * 1024, 512):
+            available = max(LOW_WATER // 2, 6 * GIB - written_mib * MIB)
+            read(driver, available, used={10: 50 * MIB})
+        driver.receive(10, messages.Cancelled(peak_kib=50 * 1024))
+        cancels += 1
+        calm(driver, 120)  # what it had written is gone with it
+        assert driver.state.gates.behind[10].runs
+    sent = len(driver.sent)
+    tight(driver, looks=60)
+    assert not [one for one in driver.sent[sent:] if one[1]["type"] == "cancel"]
+    link(driver, 11, build, 1)
+    assert not went(driver, 11), "what makes room for it is not taken by others"
+    driver.receive(10, messages.LinkEnded(exit=0, peak_kib=50 * 1024))
+    calm(driver, 120)
+    assert went(driver, 11)
+
+
 def test_batch_rustcs_are_paused_youngest_first_one_goes_on_and_all_are_resumed():
     driver = Driver(settings(cores=4))
     mine = driver.run(1, root="/src/mine", interactive=True)

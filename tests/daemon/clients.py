@@ -53,10 +53,10 @@ def open_unit(daemon, build, *, running):
     return connection
 
 
-def open_link(daemon, build, *, input_bytes=0, running=False):
+def open_link(daemon, build, *, input_bytes=0, running=False, pid=None):
     connection = daemon.connect()
     connection.send(
-        {"type": "link", "build": build, "pid": os.getpid(), "crate": "c", "output": "/t/c",
+        {"type": "link", "build": build, "pid": pid or os.getpid(), "crate": "c", "output": "/t/c",
          "input_bytes": input_bytes, "linker_kind": "lld", "running": running}
     )  # fmt: skip
     return connection

@@ -34,6 +34,30 @@ def test_a_link_is_cancelled_as_often_as_it_must(gate):
     assert len(gate.daemon.messages("link_ended")) == 1
 
 
+def test_what_a_cancelled_link_had_written_gives_its_memory_back(gate):
+    gate.start_running(HELD.replace("cd {place}", "cd {place}\nhead -c 1000000 /dev/zero > out"))
+    assert (gate.place / "out").stat().st_size == 1_000_000
+    gate.daemon.send("link", {"type": "cancel"})
+    gate.daemon.wait_for("cancelled")
+    assert not (gate.place / "out").exists()
+    gate.daemon.send("link", {"type": "go"})
+    gate.wait_started(2)
+    gate.let_go()
+    assert gate.end() == 4
+    assert (gate.place / "out").exists(), "what a link has written to its end is cargo's"
+
+
+def test_what_a_cancelled_link_had_not_touched_yet_stays(gate):
+    (gate.place / "out").write_text("of an earlier build")
+    gate.start_running()
+    gate.daemon.send("link", {"type": "cancel"})
+    gate.daemon.wait_for("cancelled")
+    assert (gate.place / "out").read_text() == "of an earlier build"
+    gate.daemon.send("link", {"type": "go"})
+    gate.let_go()
+    assert gate.end() == 4
+
+
 @pytest.mark.parametrize("trap", ["exit 1", "exit 143"])
 def test_a_linker_that_tells_its_end_by_a_code_is_run_again(gate, trap):
     gate.start_running(HELD.replace("cd {place}", f"trap '{trap}' TERM\ncd {{place}}"))

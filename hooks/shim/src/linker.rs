@@ -18,9 +18,10 @@ use crate::held::Held;
 use crate::lease;
 use crate::linker_kind::Kind;
 use crate::message::Message;
+use crate::partial::Partial;
 use crate::paths;
 use crate::places;
-use crate::response;
+use crate::response::{self, Files};
 use crate::sys::{self, Env, Signals};
 use crate::waitline;
 
@@ -41,12 +42,13 @@ pub fn run(called: &OsStr, args: &[OsString]) -> ! {
     let kind = Kind::of(&real, &words);
     let mut args = args.to_vec();
     args.extend(kind.stay_in_one_process(&real, &words));
-    let permit = Permit::get(request(&program, kind, &words));
+    let files = response::files(&words);
+    let permit = Permit::get(request(&program, kind, &files));
     let signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(_) => cannot_run(&real, &sys::exec(&program, &args, &Env::current())),
     };
-    link(signals, &program, &args, permit)
+    link(signals, &program, &args, permit, files.output.as_deref())
 }
 
 /// What rustc would have run, when it is rustc that runs us in its place.
@@ -66,8 +68,7 @@ fn cannot_run(program: &OsStr, error: &std::io::Error) -> ! {
     })
 }
 
-fn request(program: &OsStr, kind: Kind, words: &[OsString]) -> Message {
-    let files = response::files(words);
+fn request(program: &OsStr, kind: Kind, files: &Files) -> Message {
     let bytes = |name: &str| sys::var(name);
     let (build, crate_name, target) = (
         bytes("FORGE_BUILD"),
@@ -133,9 +134,16 @@ fn only_one(path: &PathBuf) -> Option<File> {
     Some(lock)
 }
 
-fn link(mut signals: Signals, program: &OsStr, args: &[OsString], mut permit: Permit) -> ! {
+fn link(
+    mut signals: Signals,
+    program: &OsStr,
+    args: &[OsString],
+    mut permit: Permit,
+    output: Option<&OsStr>,
+) -> ! {
     let env = Env::current();
     loop {
+        let partial = Partial::of(output);
         let child = match Child::start(&signals, program, args, &env, true) {
             Ok(child) => child,
             Err(error) => cannot_run(program, &error),
@@ -152,6 +160,7 @@ fn link(mut signals: Signals, program: &OsStr, args: &[OsString], mut permit: Pe
             link.report(Message::new("link_ended").outcome(&ended).usage(&ended));
             sys::end_like(ended.status)
         }
+        partial.remove();
         link.report(Message::new("cancelled").usage(&ended));
         // Without a child nobody but us can be ended by a signal.
         let arrived = signals.release();

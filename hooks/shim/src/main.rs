@@ -22,6 +22,7 @@ mod linker;
 mod linker_kind;
 mod message;
 mod options;
+mod partial;
 mod paths;
 mod peer;
 mod place;
