@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from forge.core.disk import DiskKind
 from forge.core.memory import Reading
 from forge.core.memory_map import MemoryMap
 from forge.core.units import MIB, plural, show_bytes, show_mib
@@ -61,6 +62,8 @@ def disk_row(disk: Report) -> Row:
     what = f"{disk['kind']}, {show_mib(disk['size_mib'] or 0)} at {disk['mount_point']}"
     if phase != "mounted":
         return Row(name, Verdict.OK, f"{phase}: {what}")
+    if disk["kind"] == DiskKind.APFS_WIRED:
+        what += "; its memory is wired, so it is never swapped out"
     if disk["caveats"]:
         return Row(name, Verdict.WARN, f"{what}; {'; '.join(disk['caveats'])}")
     return Row(name, Verdict.OK, f"{what}; its pages are never swapped out")

@@ -10,6 +10,7 @@ class DiskKind(StrEnum):
     TMPFS = "tmpfs"  # Linux, root: own mount, sized by the kernel, out of swap where it can be
     SHM = "shm"  # Linux, no root: a private directory under /dev/shm; Forge keeps the size
     APFS = "apfs"  # macOS: a ram:// device with an APFS volume
+    APFS_WIRED = "apfs-wired"  # the same in the kernel, where macOS lets us: out of swap
     DIRECTORY = "directory"  # anywhere: a directory on an ordinary disk
 
 

@@ -13,7 +13,7 @@ from forge.errors import ForgeError
 from forge.host.disk_usage import measure_tree
 from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
 
-MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS)
+MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
 """Kinds whose use costs one system call; the others are walked."""
 
 

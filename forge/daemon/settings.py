@@ -44,7 +44,7 @@ def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec 
         return None  # to tmpfs, a size of 0 is none at all
     kind = None if wanted == "auto" else DiskKind(wanted)
     likely, place = ramdisk.place_of(kind)
-    if likely is DiskKind.APFS:
+    if likely in (DiskKind.APFS, DiskKind.APFS_WIRED):
         place = f"{place.rpartition('/')[0]}/{cfg['disk.volume_name']}"
     return DiskSpec(
         mount_point=cfg["disk.mount_point"] or place,

@@ -16,7 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
-from forge.errors import DiskBusy, DiskTaken, DiskUnavailable, ForgeError, ResizeRefused
+from forge.errors import (
+    DeadlineExceeded,
+    DiskBusy,
+    DiskTaken,
+    DiskUnavailable,
+    ForgeError,
+    ResizeRefused,
+)
 from forge.host.disk_marker import read_marker
 from forge.host.ramdisk_darwin_intent import (
     Intent,
@@ -32,8 +39,9 @@ from forge.host.ramdisk_darwin_tools import DarwinDeadlines, DarwinTools
 
 VOLUMES_ROOT = Path("/Volumes")
 VOLUME_NAME = "OptaBuilds"
+KINDS = (DiskKind.APFS, DiskKind.APFS_WIRED)
+PAGEABLE = "its memory is pageable: under pressure macOS compresses it and may swap it to the SSD"
 CAVEATS = (
-    "its memory is pageable: under pressure macOS compresses it and may swap it to the SSD",
     "it keeps the most that it ever held until it is recreated with `forge disk recreate`",
     "macOS ignores ownership on it: other users of this machine can read it",
 )
@@ -60,10 +68,10 @@ class DarwinRamDisk:
         self._tools = DarwinTools(self._deadlines, env)
 
     def place_of(self, kind: DiskKind | None) -> tuple[DiskKind, str]:
-        """Return APFS, the only kind there is here, and its default place."""
-        if kind not in (None, DiskKind.APFS):
+        """Return APFS, or the wired kind where that is asked for, and the default place."""
+        if kind is not None and kind not in KINDS:
             raise DiskUnavailable(f'disk.kind "{kind}" is not for macOS', hint='take "auto"')
-        return DiskKind.APFS, str(self._volumes_root / VOLUME_NAME)
+        return kind or DiskKind.APFS, str(self._volumes_root / VOLUME_NAME)
 
     def ensure(self, spec: DiskSpec) -> Disk:
         """Adopt the disk that is there, or clear what an earlier attempt left and make it."""
@@ -73,19 +81,19 @@ class DarwinRamDisk:
             if found:
                 with contextlib.suppress(ForgeError):  # old leftovers do not spoil a good disk
                     recover(self._tools, self._state_dir, settle_s=0, keep=found.node)
-                return replace(found, adopted=True)
+                return replace(_as_wanted(found, spec), adopted=True)
             earlier = recover(self._tools, self._state_dir, settle_s=self._deadlines.settle_s)
             self._require_free(target)
-            make_disk(self._tools, self._state_dir, target, spec.size_mib, earlier)
+            why_not = self._make(target, spec, earlier)
             made = self._find(target)
             if made is None:
                 raise DiskUnavailable(f"the new disk at {target} does not show its marker")
-            return made
+            return _as_wanted(made, spec, why_not)
 
     def identify(self, spec: DiskSpec) -> Disk | None:
         """Name our disk if it is mounted at its place with our marker on it."""
         disk = self._find(self._target(spec))
-        return replace(disk, adopted=True) if disk else None
+        return replace(_as_wanted(disk, spec), adopted=True) if disk else None
 
     def measure(self, disk: Disk) -> DiskUsage:
         """Read the volume's own numbers; those in diskutil's answers are 0 for APFS."""
@@ -149,6 +157,22 @@ class DarwinRamDisk:
             )
         return self._volumes_root / wanted.name
 
+    def _make(self, target: Path, spec: DiskSpec, earlier: Intent | None) -> str | None:
+        """Make the disk that is wanted, or the ordinary one; return why it is not the wired one."""
+        why_not = None
+        if spec.kind is DiskKind.APFS_WIRED:
+            try:
+                make_disk(
+                    self._tools, self._state_dir, target, spec.size_mib, earlier, spec.kind
+                )  # fmt: skip
+            except (DiskUnavailable, DeadlineExceeded) as error:
+                why_not = error.message
+            else:
+                return None
+            earlier = recover(self._tools, self._state_dir, settle_s=self._deadlines.settle_s)
+        make_disk(self._tools, self._state_dir, target, spec.size_mib, earlier)
+        return why_not
+
     def _find(self, target: Path) -> Disk | None:
         if not os.path.lexists(target):
             return None  # a mounted volume always has its directory
@@ -157,16 +181,17 @@ class DarwinRamDisk:
 
     def _prove(self, image: RamImage, target: Path) -> Disk | None:
         marker = read_marker(target)
-        if marker is None or marker.kind is not DiskKind.APFS or not is_own(image):
+        if marker is None or marker.kind not in KINDS or not is_own(image):
             return None
+        is_wired = marker.kind is DiskKind.APFS_WIRED and not image.helper_pid
         return Disk(
-            kind=DiskKind.APFS,
+            kind=DiskKind.APFS_WIRED if is_wired else DiskKind.APFS,
             mount_point=str(target),
             size_mib=image.size_mib,
             device_id=target.stat().st_dev,
             token=marker.token,
             node=image.node,
-            caveats=CAVEATS,
+            caveats=CAVEATS if is_wired else (PAGEABLE, *CAVEATS),
         )
 
     def _require_free(self, target: Path) -> None:
@@ -235,6 +260,15 @@ class DarwinRamDisk:
                 note(self._state_dir, replace(doing, node=None))  # whole, and still in use
             raise
         note(self._state_dir, replace(doing, node=None))
+
+
+def _as_wanted(disk: Disk, spec: DiskSpec, why_not: str | None = None) -> Disk:
+    """Say so when the wired disk that is wanted is not what there is."""
+    if spec.kind is not DiskKind.APFS_WIRED or disk.kind is DiskKind.APFS_WIRED:
+        return disk
+    why_not = why_not or "it was made when none was wanted or to be had"
+    said = f'disk.kind asks for "{DiskKind.APFS_WIRED}", and this is the ordinary one: {why_not}'
+    return replace(disk, caveats=(said, *disk.caveats))
 
 
 def _remove_empty(target: Path) -> None:

@@ -14,15 +14,23 @@ from forge.errors import DiskTaken, DiskUnavailable, ForgeError
 from forge.host.disk_marker import DiskMarker, new_token, write_marker
 from forge.host.ramdisk_darwin_intent import Intent, write_intent
 from forge.host.ramdisk_darwin_leftovers import detach, is_leftover, note
-from forge.host.ramdisk_darwin_plist import SECTORS_PER_MIB
+from forge.host.ramdisk_darwin_plist import SECTORS_PER_MIB, Volume
 from forge.host.ramdisk_darwin_tools import READINGS, DarwinTools
+from forge.host.ramdisk_darwin_wired import prove_wired
 
 
 def make_disk(
-    tools: DarwinTools, state_dir: Path, target: Path, size_mib: int, earlier: Intent | None
+    tools: DarwinTools,
+    state_dir: Path,
+    target: Path,
+    size_mib: int,
+    earlier: Intent | None,
+    kind: DiskKind = DiskKind.APFS,
 ) -> None:
     """Make a marked disk at `target`, or leave nothing; `earlier` is what is still unsettled."""
     token = new_token()
+    is_wired = kind is DiskKind.APFS_WIRED
+    wired_bytes = tools.wired_bytes() if is_wired else 0
     intent = Intent(
         boot=tools.boot_id(),
         token=token,
@@ -34,14 +42,17 @@ def make_disk(
     )
     write_intent(state_dir, intent)
     try:
-        node = tools.attach(intent.sectors)
+        node = tools.attach(intent.sectors, in_kernel=is_wired)
     except DiskUnavailable:
         note(state_dir, replace(intent, lost=intent.lost - 1))
         raise
     intent = replace(intent, node=node, lost=intent.lost - 1)
     write_intent(state_dir, intent)
     try:
-        _furnish(tools, intent, node, target)
+        volume = _stage(tools, intent, node)
+        if is_wired:
+            prove_wired(tools, node, Path(volume.mount_point), wired_bytes)
+        _furnish(tools, intent, node, target, volume, kind)
     except (ForgeError, OSError) as error:
         _abandon(tools, state_dir, intent)
         if isinstance(error, ForgeError):
@@ -50,18 +61,25 @@ def make_disk(
     note(state_dir, replace(intent, node=None))
 
 
-def _furnish(tools: DarwinTools, intent: Intent, node: str, target: Path) -> None:
-    """Make the device a volume, mark it as ours, and only then give it its name."""
+def _stage(tools: DarwinTools, intent: Intent, node: str) -> Volume:
+    """Make the device a volume, mounted under its staging name."""
     device = tools.add_volume(tools.create_container(node), intent.staging)
     tools.mount(device)
-    staged = _await_mounted(tools, node, device, None)
+    return Volume(device, str(_await_mounted(tools, node, device, None)))
+
+
+def _furnish(
+    tools: DarwinTools, intent: Intent, node: str, target: Path, volume: Volume, kind: DiskKind
+) -> None:
+    """Mark a volume as ours, and only then give it its name."""
+    staged = Path(volume.mount_point)
     staged.chmod(0o700)
     (staged / ".metadata_never_index").touch()
     size_mib = intent.sectors // SECTORS_PER_MIB
-    write_marker(staged, DiskMarker(intent.token, os.getuid(), DiskKind.APFS, size_mib))
+    write_marker(staged, DiskMarker(intent.token, os.getuid(), kind, size_mib))
     tools.stop_indexing(str(staged))
-    tools.rename(device, target.name)
-    actual = _await_mounted(tools, node, device, target)
+    tools.rename(volume.device, target.name)
+    actual = _await_mounted(tools, node, volume.device, target)
     if actual != target:
         raise DiskTaken(
             f"macOS mounted the RAM disk at {actual}: something else came to {target}",

@@ -23,13 +23,17 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class RamImage:
-    """An attached ram:// image. `node` is its physical device, the first entity (`/dev/disk4`)."""
+    """An attached ram:// image. `node` is its physical device, the first entity (`/dev/disk4`).
+
+    `helper_pid` is the process that keeps its memory; None: not told, or the kernel does.
+    """
 
     node: str
     sectors: int
     owner_uid: int | None
     devices: tuple[str, ...]
     volumes: tuple[Volume, ...]
+    helper_pid: int | None = None
 
     @property
     def size_mib(self) -> int:
@@ -88,7 +92,7 @@ def _image(entry: dict[str, object]) -> RamImage | None:
     known = [one for one in entities if isinstance(one, dict) and _NODE.fullmatch(_device(one))]
     if not known:
         return None  # attached, and its device is not there yet
-    owner = entry.get("owner-uid")
+    owner, helper = entry.get("owner-uid"), entry.get("hdid-pid")
     return RamImage(
         node=f"/dev/{whole_disk(_device(known[0]))}",
         sectors=int(path[1]),
@@ -97,6 +101,7 @@ def _image(entry: dict[str, object]) -> RamImage | None:
         volumes=tuple(
             Volume(_device(one), str(one["mount-point"])) for one in known if one.get("mount-point")
         ),
+        helper_pid=helper if isinstance(helper, int) and helper > 0 else None,
     )
 
 

@@ -22,6 +22,8 @@ BUSY_EXIT = 16  # EBUSY
 _ATTACHED = re.compile(r"^(/dev/disk\d+)\b", re.MULTILINE)
 _APFS_RESULT = re.compile(r"^Disk from APFS operation: (disk\d+(?:s\d+)?)\s*$", re.MULTILINE)
 _DISSENTER = re.compile(r"dissented by PID (\d+) \((.+?)\)")
+_PAGE_SIZE = re.compile(r"page size of (\d+) bytes")
+_WIRED_PAGES = re.compile(r"^Pages wired down:\s+(\d+)", re.MULTILINE)
 _PASSING = ("Resource temporarily unavailable", "Resource busy")
 
 
@@ -94,12 +96,17 @@ class DarwinTools:
             seen.update(image.node for image in self.images())
         return tuple(sorted(seen))
 
-    def attach(self, sectors: int) -> str:
-        """Make a RAM device and return its node. It costs no memory until it is written."""
+    def attach(self, sectors: int, *, in_kernel: bool = False) -> str:
+        """Make a RAM device and return its node. It costs no memory until it is written.
+
+        `in_kernel`: without a helper process, which macOS may refuse, or take no notice of.
+        """
+        how = ["-kernel"] if in_kernel else []
         for attempt in range(ATTACH_TRIES):
             time.sleep(self.deadlines.pause_s * attempt)
             result = self._run(
-                ["hdiutil", "attach", "-nomount", f"ram://{sectors}"], self.deadlines.attach_s
+                ["hdiutil", "attach", *how, "-nomount", f"ram://{sectors}"],
+                self.deadlines.attach_s,
             )
             node = _ATTACHED.search(result.stdout)
             if node:
@@ -175,6 +182,14 @@ class DarwinTools:
         """Name this boot, which no RAM disk outlives; empty when macOS does not say."""
         result = self._run(["sysctl", "-n", "kern.bootsessionuuid"], self.deadlines.info_s)
         return result.stdout.strip() if result.exit_code == 0 else ""
+
+    def wired_bytes(self) -> int:
+        """Return how much memory is wired on this machine."""
+        result = self._must(["vm_stat"], self.deadlines.info_s)
+        page, wired = _PAGE_SIZE.search(result.stdout), _WIRED_PAGES.search(result.stdout)
+        if not page or not wired:
+            raise DiskUnavailable("`vm_stat` does not tell how much is wired")
+        return int(page[1]) * int(wired[1])
 
     def _apfs(self, argv: Sequence[str], deadline_s: float) -> str:
         made = _APFS_RESULT.search(self._must(argv, deadline_s).stdout)

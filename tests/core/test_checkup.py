@@ -38,6 +38,11 @@ def reading(available_bytes=12 * GIB, total_bytes=24 * GIB, swap=None, **more):
     [
         ({}, OK, "tmpfs, 4.0 GiB at /mnt/b; its pages are never swapped out"),
         ({"caveats": ["it can be swapped"]}, WARN, "it can be swapped"),
+        (
+            {"kind": "apfs-wired", "caveats": ["it keeps the most"]},
+            WARN,
+            "/mnt/b; its memory is wired, so it is never swapped out; it keeps the most",
+        ),
         ({"phase": "off"}, OK, "off"),
         ({"phase": "absent"}, OK, "the next build mounts it at /mnt/b"),
         ({"phase": "mounting"}, OK, "mounting"),

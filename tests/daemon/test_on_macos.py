@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from forge.core.checkup import disk_row
 from forge.errors import DaemonRefused
 from tests.daemon.harness import RealDaemon
 from tests.macos.fixtures import simulated_mac
@@ -140,3 +141,23 @@ def test_a_disk_is_not_resized_on_macos_and_the_way_out_is_said(mac_daemon):
         disk(mac_daemon, "resize", size_mib=1024)
     assert caught.value.refusal == "resize-refused"
     assert "recreate" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(("how", "kind"), [("wired", "apfs-wired"), ("refused", "apfs")])
+def test_the_wired_disk_is_had_or_the_ordinary_one_with_the_reason(simulated_mac, how, kind):
+    simulated_mac.keep_in_kernel(how)
+    real = RealDaemon(
+        config='[disk]\nkind = "apfs-wired"\nsize = "1GiB"\n[host]\nmemory = "256GiB"\n',
+        **simulated_mac.env,
+    )
+    try:
+        real.start()
+        report = disk(real, "mount")["disk"]
+        assert report["kind"] == kind
+        said = [one for one in report["caveats"] if "Operation not permitted" in one]
+        assert len(said) == (0 if how == "wired" else 1)
+        row = disk_row(report)
+        assert ("its memory is wired" in row.finding) is (how == "wired")
+        assert ("pageable" in row.finding) is (how == "refused")
+    finally:
+        real.close()

@@ -49,8 +49,13 @@ def _attach(world: World, argv: list[str]) -> Answer:
     sectors = argv[-1].removeprefix("ram://")
     if not sectors.isdigit():
         return 1, "", "hdiutil: attach failed - No such file or directory\n"
+    in_kernel = world.read()["in_kernel"] if "-kernel" in argv else "ignored"
+    if in_kernel == "refused":
+        return 1, "", "hdiutil: attach failed - Operation not permitted\n"
     with world.changing() as state:
         image = world.attach(state, argv[-1], int(sectors), os.getuid())
+        image["helped"] = in_kernel == "ignored"
+        image["wired"] = in_kernel == "wired"
     return 0, f"/dev/disk{image['disk']:<11}\t{'':31}\t\n", ""
 
 
@@ -95,8 +100,11 @@ def _info_plist(world: World, hides: bool) -> Answer:
             ],
             "writeable": True,
         }
+        if not image["helped"]:
+            del entry["hdid-pid"]
         if not state["shows_owner"]:
-            del entry["owner-uid"], entry["hdid-pid"]
+            del entry["owner-uid"]
+            entry.pop("hdid-pid", None)
         images.append(entry)
     info = {"framework": "683.160.3", "images": images, "revision": "683.160.3", "vendor": "Apple"}
     return 0, plist(info), ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tests.macos.world import World
 
 TYPE_CHECKING = False
@@ -51,9 +53,28 @@ def vm_stat(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:
     state = world.read()
     size = state["sysctls"]["hw.pagesize"]
     lines = [f"Mach Virtual Memory Statistics: (page size of {size} bytes)"]
-    for name, pages in (VM_PAGES | state["vm_pages"]).items():
+    counts = VM_PAGES | state["vm_pages"]
+    counts["Pages wired down"] += _wired_bytes(state) // int(size)
+    for name, pages in counts.items():
         lines.append(f"{name + ':':<30}{pages:>17}.")
     return 0, "\n".join(lines) + "\n", ""
+
+
+def _wired_bytes(state: dict[str, Any]) -> int:
+    """What was written to RAM disks that are in the kernel."""
+    places = [
+        volume["mount_point"]
+        for image in state["images"]
+        if image["wired"]
+        for volume in image["volumes"]
+        if volume["mount_point"]
+    ]
+    return sum(_used_bytes(place) for place in places)
+
+
+def _used_bytes(place: str) -> int:
+    files = [os.path.join(at, name) for at, _, names in os.walk(place) for name in names]
+    return sum(os.lstat(file).st_blocks * 512 for file in files)
 
 
 def memory_pressure(world: World, argv: list[str], fault: dict[str, Any]) -> Answer:

@@ -54,6 +54,7 @@ class SimulatedMac:
                 "images": [],
                 "serial": 1,
                 "shows_owner": True,
+                "in_kernel": "refused",
                 "sysctls": dict(DEFAULT_SYSCTLS),
                 "vm_pages": {},
                 "services": {},
@@ -147,6 +148,14 @@ class SimulatedMac:
         """Leave owner-uid and hdid-pid out of `hdiutil info -plist`."""
         with self.world.changing() as state:
             state["shows_owner"] = False
+
+    def keep_in_kernel(self, how: str) -> None:
+        """Let `hdiutil attach -kernel` be `refused`, `ignored`, `wired`, or `pageable` after all.
+
+        Without this call it is refused, as for a user without privileges.
+        """
+        with self.world.changing() as state:
+            state["in_kernel"] = how
 
     def reboot(self) -> None:
         """Lose all images, as a restart does, and begin a new boot."""

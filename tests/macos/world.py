@@ -156,6 +156,8 @@ class World:
             "pid": 5_000_000 + state["serial"],  # above any pid of Linux
             "disk": self._free_disk(state),
             "container": None,
+            "helped": True,
+            "wired": False,
             "volumes": [],
         }
         state["serial"] += 1
