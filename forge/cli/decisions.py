@@ -13,7 +13,7 @@ from rich.text import Text
 from forge.cli.decisions_of_builds import SENTENCES_OF_BUILDS
 from forge.cli.decisions_of_memory import SENTENCES_OF_MEMORY
 from forge.cli.render import decision_line, plain
-from forge.core.units import plural, show_bytes, show_mib
+from forge.core.units import plural, show_bytes, show_duration, show_mib
 
 Entry = Mapping[str, Any]
 
@@ -98,6 +98,10 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "daemon.stopping": lambda e: f"the daemon was told to end{_left_behind(e)}",
     "daemon.unreachable": lambda e: (
         f"the daemon ends: nobody can reach it, as its socket {e['socket']} was taken away"
+    ),
+    "disk.bloated": lambda e: (
+        f"the RAM disk holds {show_bytes(e['used'])} and keeps {show_bytes(e['kept'])}: after"
+        f" {show_duration(e['idle_s'])} without builds it is made anew, as nothing on it is lost"
     ),
     "disk.failed": lambda e: f"the RAM disk failed while {e['while']}: {e['reason']}",
     "disk.lost": lambda e: f"the RAM disk is gone, and nobody asked for it: {e['reason']}",

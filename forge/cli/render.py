@@ -81,12 +81,22 @@ def disk_view(disk: Report) -> RenderableType:
     lines: list[Text] = [Text(_disk_line(disk))]
     if disk.get("total_bytes"):
         lines.append(use_bar(disk))
+    if disk.get("high_water_bytes") is not None:
+        lines.append(_high_water(disk))
     if disk.get("failure"):
         hint = f" ({plain(disk['hint'])})" if disk.get("hint") else ""
         what = "the last change failed" if disk.get("phase") == "mounted" else "failed"
         lines.append(Text(f"{what}: {plain(disk['failure'])}{hint}", "red"))
     lines += [Text(f"note: {plain(caveat)}", "yellow") for caveat in disk.get("caveats") or ()]
     return Group(*lines)
+
+
+def _high_water(disk: Report) -> Text:
+    """Say how much memory a disk keeps that gives none back, and when that is much."""
+    kept = f"it keeps the most that it held: {show_bytes(int(disk['high_water_bytes']))}"
+    if not disk.get("bloated"):
+        return Text(kept)
+    return Text(f"{kept}; `forge disk recreate` gives that back, and empties it", "yellow")
 
 
 def swap_view(cgroup: Report, memory: Report) -> RenderableType:

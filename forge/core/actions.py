@@ -174,6 +174,14 @@ class KeepNextBuild:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepHighWater:
+    """Keep the most that the disk with this token ever held."""
+
+    token: str
+    high_water_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class EnsureShim:
     """Find the shim or compile it, with the rustc on `search_path` (None: the daemon's PATH).
 
@@ -329,6 +337,7 @@ Action = (
     | TellBuild
     | ForgetPast
     | KeepNextBuild
+    | KeepHighWater
     | EnsureShim
     | MakeJobserver
     | AdoptJobserver

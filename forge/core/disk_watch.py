@@ -43,6 +43,7 @@ class DiskWatch:
         """Go on with what waited for the disk."""
         resized = self._state.disk.phase is DiskPhase.RESIZING
         actions = self._state.disk.is_ready(event.disk, event.usage, now.steady_s)
+        actions += self._state.bloat.look(event.disk, event.usage)
         actions += self._waiting_requests.answer(self._state)
         if not resized:
             actions.append(FindTargetDirs(event.disk))
@@ -91,9 +92,10 @@ class DiskWatch:
     def measured(self, event: events.DiskMeasured, now: Moment) -> list[Action]:
         """Take its use in."""
         self._state.disk.is_measuring = False
-        if self._state.disk.disk:
-            self._state.disk.usage = event.usage
-        return []
+        if self._state.disk.disk is None:
+            return []
+        self._state.disk.usage = event.usage
+        return self._state.bloat.look(self._state.disk.disk, event.usage)
 
     def lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
         """Take note that a look at the disk did not find it."""

@@ -119,6 +119,8 @@ def disk_report(state: "State") -> dict[str, Any]:
         "free_bytes": usage.free_bytes if usage else None,
         "total_files": usage.total_files if usage else None,
         "used_files": usage.used_files if usage else None,
+        "high_water_bytes": state.bloat.high_water_bytes,
+        "bloated": state.bloat.is_bloated,
         "caveats": list(disk.caveats) if disk else [],
         "failure": life.failure,
         "hint": life.hint,

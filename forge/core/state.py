@@ -7,6 +7,7 @@ process; there is no counter that a crash could leave wrong.
 
 from forge.core import events, messages, routes
 from forge.core.actions import Action, Log, Quit, Send
+from forge.core.bloat import Bloat, HighWater
 from forge.core.budget import Budget
 from forge.core.build_cgroup import CgroupLife
 from forge.core.builds import Build
@@ -40,7 +41,12 @@ class State:
     """All that the daemon knows, and the policy over it."""
 
     def __init__(
-        self, settings: Settings, *, next_build: int = 1, learned: Learned | None = None
+        self,
+        settings: Settings,
+        *,
+        next_build: int = 1,
+        learned: Learned | None = None,
+        high_water: HighWater | None = None,
     ) -> None:
         self.settings = settings
         self.disk = DiskLife()
@@ -60,6 +66,7 @@ class State:
         self.reserved = Reserved(self)
         self.past_builds = PastBuilds(self)
         self.disk_watch = DiskWatch(self)
+        self.bloat = Bloat(self, high_water)
         self.target_index = TargetIndex(self)
         self.where = Where(self)
         self.services = ServiceLife(self)
@@ -198,6 +205,7 @@ class State:
         """Do what is due."""
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
         actions += self.memory.tick(now) + self.reserved.tick(now) + self.services.tick(now)
+        actions += self.bloat.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self.disk_watch.say_wait(now)

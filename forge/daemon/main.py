@@ -109,7 +109,12 @@ async def _serve(
     log.limit(cfg["daemon.log_size"] * MIB)
     store, memories = Store(database), Memories(database)
     learned = Learned(memories.learned(time.time()))
-    state = State(settings, next_build=store.next_build(), learned=learned)
+    state = State(
+        settings,
+        next_build=store.next_build(),
+        learned=learned,
+        high_water=store.high_water(),
+    )
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)
     watches = Watches(lambda key, pid: loop.post(events.Gone(key, pid)))

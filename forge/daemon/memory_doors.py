@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from forge.core import actions
+from forge.core.bloat import HighWater
 from forge.core.replies import error
 from forge.core.target_dirs import TargetDir
 from forge.daemon.ports import Ports
@@ -39,6 +40,10 @@ class MemoryDoors:
     def keep_next_build(self, action: actions.KeepNextBuild) -> None:
         """Write down the number of the next build."""
         self._do(self._store.keep_next_build, action.number)
+
+    def keep_high_water(self, action: actions.KeepHighWater) -> None:
+        """Write down the most that a disk ever held."""
+        self._do(self._store.keep_high_water, HighWater(action.token, action.high_water_bytes))
 
     def forget_target_dir(self, path: str) -> None:
         """Forget a target dir that is gone; from any thread."""

@@ -67,6 +67,7 @@ class Performer:
             actions.TellBuild: self._memory.tell_build,
             actions.ForgetPast: self._memory.forget_past,
             actions.KeepNextBuild: self._memory.keep_next_build,
+            actions.KeepHighWater: self._memory.keep_high_water,
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: tokens.make,
             actions.AdoptJobserver: tokens.adopt,

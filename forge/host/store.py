@@ -1,8 +1,9 @@
-"""The index of target dirs, and the number of the next build: what outlives the daemon.
+"""The index of target dirs, the number of the next build, a disk's high water: what outlives us.
 
 It is an index, not the truth: the RAM disk is. Target dirs that it does not know are found there.
 """
 
+from forge.core.bloat import HighWater
 from forge.core.target_dirs import TargetDir
 from forge.host.database import Database, escaped, unescaped
 
@@ -45,3 +46,15 @@ class Store:
     def keep_next_build(self, number: int) -> None:
         """Keep the number of the next build."""
         self._db.write(("INSERT OR REPLACE INTO counters VALUES ('next_build', ?)", (number,)))
+
+    def high_water(self) -> HighWater | None:
+        """Return the most that a disk ever held, and which disk."""
+        rows = self._db.read("SELECT name, value FROM counters WHERE name LIKE 'high_water %'")
+        return HighWater(rows[0][0].split()[1], int(rows[0][1])) if rows else None
+
+    def keep_high_water(self, high: HighWater) -> None:
+        """Keep the most that a disk ever held; that of an earlier disk is forgotten."""
+        self._db.write(
+            ("DELETE FROM counters WHERE name LIKE 'high_water %'", ()),
+            ("INSERT INTO counters VALUES (?, ?)", (f"high_water {high.token}", high.bytes)),
+        )

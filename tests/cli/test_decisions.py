@@ -110,6 +110,9 @@ CASES = [
      " available; from now on it books 1.5 GiB or more"),
     ("link.cancelled", {**BUILD, "link": "app", "booked": 2 << 30},
      "b12 links app again later: it had booked 2.0 GiB"),
+    ("disk.bloated", {"kept": 40 << 30, "used": 1 << 20, "idle_s": 600.0},
+     "the RAM disk holds 1 MiB and keeps 40.0 GiB: after 10 min without builds it is made anew,"
+     " as nothing on it is lost"),
     ("history.forgotten", {"root": "/src/app", "costs": 12, "with_builds": False},
      "forgotten of /src/app: 12 learned costs"),
     ("history.forgotten", {"root": None, "costs": 1, "with_builds": True},

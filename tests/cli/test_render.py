@@ -178,3 +178,11 @@ def test_whether_builds_can_be_swapped_and_what_was_is_said(cgroup, swapped_byte
     text = shown(render.swap_view(cgroup, memory))
     assert says in text
     assert ("swapped out:" in text) is (swapped_bytes is not None)
+
+
+def test_what_a_disk_keeps_is_shown_and_the_way_out_when_that_is_much():
+    kept = shown(render.disk_view(a_disk(high_water_bytes=5 << 30, bloated=False)))
+    assert "it keeps the most that it held: 5.0 GiB\n" in kept
+    bloated = shown(render.disk_view(a_disk(high_water_bytes=5 << 30, bloated=True)), width=120)
+    assert "5.0 GiB; `forge disk recreate` gives that back, and empties it" in bloated
+    assert "keeps" not in shown(render.disk_view(a_disk(high_water_bytes=None, bloated=False)))

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from forge.core.bloat import KEEP_STEP_BYTES
 from forge.core.checkup import disk_row
 from forge.errors import DaemonRefused
 from tests.daemon.harness import RealDaemon
@@ -161,3 +162,27 @@ def test_the_wired_disk_is_had_or_the_ordinary_one_with_the_reason(simulated_mac
         assert ("pageable" in row.finding) is (how == "refused")
     finally:
         real.close()
+
+
+def test_the_most_that_the_disk_held_is_told_by_the_next_daemon_as_well(
+    simulated_mac, mac_daemon, project
+):
+    mac_daemon.start()
+    connection, go = build(mac_daemon, project)  # while it is there, the disk is looked at often
+    large = os.path.join(go["target_dir"], "large")
+    with open(large, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 600 << 20)
+
+    def high_water_mib():
+        return mac_daemon.status()["disk"]["high_water_bytes"] >> 20
+
+    mac_daemon.wait_for(lambda: high_water_mib() >= 600, "what it holds", timeout_s=25)
+    os.unlink(large)
+    connection.close()
+    process = mac_daemon.processes[-1]
+    process.terminate()
+    process.wait(20)
+    mac_daemon.start()
+    mac_daemon.wait_for(lambda: mac_daemon.status()["disk"]["phase"] == "mounted", "the disk")
+    assert high_water_mib() >= 600 - KEEP_STEP_BYTES // 2**20, "it is written down in steps"
+    assert mac_daemon.status()["disk"]["used_bytes"] < 100 << 20

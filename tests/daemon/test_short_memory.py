@@ -77,7 +77,8 @@ class Tight:
         """Ask for a link. Its gate is a process of no size: what is taken is seen elsewhere."""
         gate = subprocess.Popen(["sleep", "300"], text=True)
         self.started.append(gate)
-        return open_link(self.daemon, build, input_bytes=input_mib * MIB, pid=gate.pid)
+        link: Connection = open_link(self.daemon, build, input_bytes=input_mib * MIB, pid=gate.pid)
+        return link
 
     def end(self, process: "subprocess.Popen[str]") -> None:
         process.kill()
@@ -88,7 +89,7 @@ class Tight:
 
     def room_mib(self) -> float:
         """Return what links may still book."""
-        return self.daemon.status()["memory"]["buffer"]["room_bytes"] / MIB
+        return float(self.daemon.status()["memory"]["buffer"]["room_bytes"]) / MIB
 
     def wait_for_room(self, low: float, high: float) -> None:
         self.daemon.wait_for(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from forge.core import wire
+from forge.core.bloat import HighWater
 from forge.core.learned import Entry
 from forge.core.target_dirs import TargetDir
 from forge.host import memories as memories_door
@@ -174,3 +175,17 @@ def test_past_builds_that_do_not_fit_into_one_answer_are_left_out_the_oldest_fir
         told = memories.builds(9)
         assert [one["id"] for one in told] == ["b3", "b2"]
         assert wire.encode({"type": "history", "builds": told})
+
+
+def test_the_most_that_a_disk_held_is_known_after_a_restart_and_that_of_an_earlier_one_is_not(
+    tmp_path,
+):
+    with opened(tmp_path / "db") as database:
+        store = Store(database)
+        assert store.high_water() is None
+        for high in (HighWater("a", 1), HighWater("a", 5 << 30), HighWater("b", 7)):
+            store.keep_high_water(high)
+        store.keep_next_build(17)
+    with opened(tmp_path / "db") as database:
+        assert Store(database).high_water() == HighWater("b", 7)
+        assert Store(database).next_build() == 17
