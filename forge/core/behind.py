@@ -57,6 +57,7 @@ class Behind:
     externs: tuple[str, ...] = ()
     package: str | None = None
     is_build_script: bool = False
+    is_test: bool = False
     uses_build_script: bool = False
     told_s: float = 0.0
 
@@ -156,6 +157,11 @@ class Crowd:
         """Return all that is behind gates of one build."""
         return self.by_build[build].all.values() if build in self.by_build else ()
 
+    def is_test(self, link: Behind) -> bool:
+        """Say whether a link is that of a test: its file is named as the unit that calls it."""
+        file = os.path.basename(link.name)
+        return any(one.is_test and one.unit_id == file for one in self.of(link.build))
+
     def check(self) -> None:
         """Assert the invariant."""
         for conn, one in self.by_conn.items():
@@ -188,6 +194,7 @@ def asking_unit(conn: int, message: messages.Unit, now_s: float) -> Behind:
         lender=message.lender, pid=message.pid, crate=message.crate,
         key=key_of_unit(message), unit_id=message.id,
         externs=tuple(message.externs), package=message.package,
+        is_test="test" in message.kinds,
         is_build_script=message.crate.startswith("build_script_"),
         uses_build_script=message.uses_build_script,
     )  # fmt: skip

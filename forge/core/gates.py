@@ -4,15 +4,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from forge.core import messages
-from forge.core.actions import Action, Log, Send
+from forge.core.actions import Action, Send
 from forge.core.behind import Behind, Crowd, What, asking_link, asking_test, asking_unit
 from forge.core.budget import Budget
 from forge.core.builds import Build
 from forge.core.history import Recorder
 from forge.core.learned import Estimate, Learned, key_of_test
 from forge.core.lent import Lent
-from forge.core.memory_claims import Claim, claim_of_heavy, claim_of_link, key_of_link
-from forge.core.memory_gate import MemoryGate
+from forge.core.memory_claims import (
+    Claim,
+    claim_of_heavy,
+    claim_of_link,
+    key_of_link,
+    known_of_link,
+)
+from forge.core.memory_gate import MemoryGate, link_ended
 from forge.core.moment import Moment
 from forge.core.replies import error
 from forge.core.reserved import granted_command, names_reservation
@@ -96,8 +102,10 @@ class Gates:
         one = asking_link(conn, message, now.steady_s)
         self.crowd.add(one)
         build = self.builds.get(message.build)
-        one.key = key_of_link(message, build.args.profile if build else "dev")
-        claim = claim_of_link(message, self._known(one))
+        profile = build.args.profile if build else "dev"
+        one.key = key_of_link(message, profile, is_test=self.crowd.is_test(one))
+        known = known_of_link(message, self.learned, self._root_of(one.build), one.key)
+        claim = claim_of_link(message, known)
         one.is_learned = claim.is_learned
         if message.running or (build and build.lender):
             self.memory.adopt(one, claim, now.steady_s)
@@ -131,7 +139,7 @@ class Gates:
         self.crowd.drop(one)
         if one.build in self.recorders:
             self.recorders[one.build].ended(one, message, now.steady_s)
-        log = [_link_ended(one, message)] if one.what is What.LINK else []
+        log = [link_ended(one, message)] if one.what is What.LINK else []
         return [*log, *self._release(one, now)]
 
     def closed(self, conn: int, now: Moment) -> list[Action]:
@@ -374,18 +382,6 @@ class Gates:
         since_s = round(now.steady_s - one.asked_s, 1)
         reason = self.why_waits(one, now)
         return Send(one.conn, {"type": "wait", "reason": reason, "since_s": since_s})
-
-
-def _link_ended(one: Behind, message: messages.UnitEnded) -> Action:
-    """Tell what a link had booked, and what it needed: whether estimates are any good."""
-    fields = {
-        "build": one.build,
-        "link": one.name,
-        "booked": one.want_bytes,
-        "learned": one.is_learned,
-        "peak": message.peak_kib * 1024,
-    }
-    return Log("link.ended", fields)
 
 
 def _taken(conn: int) -> Action:

@@ -11,10 +11,13 @@ import re
 from dataclasses import dataclass
 
 from forge.core import messages
-from forge.core.learned import Estimate
+from forge.core.learned import Estimate, Learned
 from forge.core.units import MIB
 
 LEARNED_MARGIN = 1.15
+LEAST_MARGIN_BYTES = 12 * MIB
+"""Of a small link the margin is more than that: threads and buffers differ by so much each time."""
+
 LINK_BASE_BYTES = 30 * MIB
 LINK_FACTORS = {"ld": 1.5, "lld": 2.0, "mold": 2.0}
 UNKNOWN_LINK_FACTOR = 2.0
@@ -22,6 +25,7 @@ HEAVY_BYTES = 512 * MIB
 """A unit or a test is made to reserve from here on."""
 
 BUILD_SCRIPT = "build_script_"
+_LIBRARY = re.compile(r"\.(so|dylib|dll)$")
 _HASH = re.compile(r"-[0-9a-f]{16}(?=\.|$)")
 
 
@@ -53,14 +57,33 @@ def claim_of_command(memory_mib: int) -> Claim:
     return Claim(memory_mib * MIB, is_learned=False)
 
 
-def key_of_link(message: messages.Link, profile: str) -> str:
-    """Name a link, the same in each build: artifact, profile, target and linker."""
+def key_of_link(message: messages.Link, profile: str, *, is_test: bool) -> str:
+    """Name a link, the same in each build: artifact, profile, target and linker.
+
+    A binary and its unit tests have one name, and need not be alike: `is_test` tells them apart.
+    """
     directory, output = os.path.split(message.output or "")
     name = _HASH.sub("", output) or message.crate or "?"
     if name.startswith(BUILD_SCRIPT):  # all have one name; the directory tells them apart
         name = f"{_HASH.sub('', os.path.basename(directory))}/{name}"
-    return f"link {name} {profile} {message.target or ''} {message.linker_kind}"
+    kind = " test" if is_test else ""
+    return f"link {name} {profile} {message.target or ''} {message.linker_kind}{kind}"
+
+
+def known_of_link(
+    message: messages.Link, learned: Learned, root: str | None, key: str
+) -> Estimate | None:
+    """Return what a link has needed before.
+
+    Other workspaces know of the same build scripts and libraries, and of other programs that happen
+    to have the same name: every other project has a test named `integration`.
+    """
+    output = message.output or ""
+    is_program = BUILD_SCRIPT not in output and not _LIBRARY.search(output)
+    return learned.estimate_here(root, key) if is_program else learned.estimate(root, key)
 
 
 def _learned(known: Estimate) -> Claim:
-    return Claim(int(known.peak_kib * 1024 * LEARNED_MARGIN), is_learned=True)
+    peak_bytes = known.peak_kib * 1024
+    margin_bytes = max(LEAST_MARGIN_BYTES, int(peak_bytes * LEARNED_MARGIN) - peak_bytes)
+    return Claim(peak_bytes + margin_bytes, is_learned=True)

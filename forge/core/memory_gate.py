@@ -16,6 +16,8 @@ bytes for hours, and would keep cores idle as long. Nothing waits for its bytes 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from forge.core import messages
+from forge.core.actions import Log
 from forge.core.behind import Behind, What
 from forge.core.memory_claims import Claim
 from forge.core.reservations import Reservations, Shortage
@@ -103,3 +105,15 @@ def shortage_text(shortage: Shortage, what: What) -> str:
         )
     free = show_bytes(max(0, shortage.room_bytes))
     return f"waiting for memory: {free} free, {need}{ahead} ({since})"
+
+
+def link_ended(one: Behind, message: messages.UnitEnded) -> Log:
+    """Tell what a link had booked, and what it needed: whether estimates are any good."""
+    fields = {
+        "build": one.build,
+        "link": one.name,
+        "booked": one.want_bytes,
+        "learned": one.is_learned,
+        "peak": message.peak_kib * 1024,
+    }
+    return Log("link.ended", fields)

@@ -3,8 +3,8 @@
 import pytest
 
 from forge.core import events, messages
-from forge.core.learned import Observation
-from forge.core.memory_claims import claim_of_heavy, claim_of_link, key_of_link
+from forge.core.learned import Entry, Learned, Observation
+from forge.core.memory_claims import claim_of_heavy, claim_of_link, key_of_link, known_of_link
 from forge.core.memory_map import propose
 from forge.core.units import MIB
 from tests.core.driver import BUFFER_MIB, Driver, settings
@@ -69,7 +69,51 @@ def test_a_link_that_was_never_seen_books_by_its_inputs(kind, input_mib, want_mi
 )  # fmt: skip
 def test_a_link_has_the_same_name_in_each_build(output, name):
     message = messages.Link(build="b1", pid=1, crate="app", output=output, linker_kind="lld")
-    assert key_of_link(message, "dev") == f"link {name} dev  lld"
+    assert key_of_link(message, "dev", is_test=False) == f"link {name} dev  lld"
+
+
+def test_a_binary_and_its_tests_have_one_name_and_are_told_apart():
+    driver = driver_of()
+    build = driver.run(1)
+    unit(driver, 10, build, "app", id="app-1111111111111111")
+    driver.receive(11, messages.Unit(build=build, pid=11, crate="app", kinds=["test"],
+                                     id="app-2222222222222222"))  # fmt: skip
+    for conn, file in ((12, "app-1111111111111111"), (13, "app-2222222222222222")):
+        output = f"/t/debug/deps/{file}"
+        driver.receive(conn, messages.Link(build=build, pid=conn, output=output, input_bytes=1))
+    keys = [driver.state.gates.behind[conn].key for conn in (12, 13)]
+    assert keys == ["link app dev  other", "link app dev  other test"]
+
+
+@pytest.mark.parametrize(
+    ("output", "is_known"),
+    [
+        ("/t/debug/deps/integration-168579d8bac4f261", False),
+        ("/t/debug/deps/libserde_derive-168579d8bac4f261.so", True),
+        ("/t/debug/deps/libserde_derive-168579d8bac4f261.dylib", True),
+        ("/t/debug/build/libc-0123456789abcdef/build_script_build-168579d8bac4f261", True),
+    ],
+)
+def test_of_another_project_only_parts_are_known_and_no_programs(output, is_known):
+    message = messages.Link(build="b1", pid=1, output=output)
+    key = key_of_link(message, "dev", is_test=False)
+    learned = Learned()
+    learned.observe(Observation("/src/other", key, 1.0, 1.0, 500_000), 1.0)
+    assert (known_of_link(message, learned, "/src/app", key) is not None) is is_known
+    assert known_of_link(message, learned, "/src/other", key) is not None
+
+
+@pytest.mark.parametrize(("peak_mib", "want_mib"), [(46, 58), (80, 92), (100, 115), (1000, 1150)])
+def test_the_margin_is_a_part_of_the_peak_and_never_less_than_what_differs_each_time(
+    peak_mib, want_mib
+):
+    known = Entry("/src", "link app").after(
+        Observation("/src", "link app", 1.0, 1.0, peak_mib * 1024), 1.0
+    )
+    message = messages.Link(build="b1", pid=1, input_bytes=1 << 40)
+    assert claim_of_link(message, known.estimate()).want_bytes == pytest.approx(
+        want_mib * MIB, abs=1
+    )
 
 
 def test_only_what_is_known_to_be_heavy_books_anything():
