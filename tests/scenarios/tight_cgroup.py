@@ -17,10 +17,10 @@ LIMITS = {"memory.limit_in_bytes": None, "memory.max": None, "memory.swap.max": 
 
 
 @contextlib.contextmanager
-def tight_cgroup(limit_bytes: int) -> Iterator[Path]:
+def tight_cgroup(limit_bytes: int, *, may_swap: bool = False) -> Iterator[Path]:
     """Make a cgroup of so much memory, below ours; skip where that cannot be."""
     try:
-        directory = _make(limit_bytes)
+        directory = _make(limit_bytes, may_swap)
     except OSError as error:
         pytest.skip(f"no cgroup can be made here: {error}")
     try:
@@ -29,7 +29,7 @@ def tight_cgroup(limit_bytes: int) -> Iterator[Path]:
         _remove(directory)
 
 
-def _make(limit_bytes: int) -> Path:
+def _make(limit_bytes: int, may_swap: bool) -> Path:
     membership = Path("/proc/self/cgroup").read_text()
     found = cgroups.find(membership, Path("/proc/self/mountinfo").read_text())
     if found.memory is None:
@@ -37,6 +37,8 @@ def _make(limit_bytes: int) -> Path:
     directory = Path(found.memory.directories[0]) / f"forge-test-{secrets.token_hex(4)}"
     directory.mkdir()
     limits = [name for name in LIMITS if (directory / name).exists()]
+    if may_swap:
+        limits = [name for name in limits if LIMITS[name] is None]
     try:
         for name in limits:
             (directory / name).write_text(LIMITS[name] or str(limit_bytes))
