@@ -1,11 +1,11 @@
 """Four heavy builds in 4 GiB, with swap at hand: `python -m tests.bench.swap`, as root on Linux.
 
-Each build has two binaries that carry 128 MiB of data, so that each of its rustcs and linkers needs
-some 770 MiB. All run in one memory cgroup with a limit and a swap file to go on in: by plain cargo,
-with target dirs on a tmpfs as anybody would mount one, and by Forge, whose daemon is in the cgroup
-as well. Neither finds anything of the other there. What is written to swap and what the kernel
-kills are the machine's counters, which others may move as well; what of the cgroup is in swap is
-sampled 100 times a second. The swap file is taken away whatever happens.
+Each build has two binaries that carry 128 MiB of data, so that each of its rustcs needs some
+770 MiB and each of its linkers some 310. All run in one memory cgroup with a limit and a swap file
+to go on in: by plain cargo, with target dirs on a tmpfs as anybody would mount one, and by Forge,
+whose daemon is in the cgroup as well. Neither finds anything of the other there. What is written to
+swap and what the kernel kills are the machine's counters, which others may move as well; what of
+the cgroup is in swap is sampled 100 times a second. The swap file is taken away whatever happens.
 """
 
 import contextlib
@@ -155,11 +155,17 @@ def measured(
         "failed_builds": len(failures),
     }
     if way is FORGE:
+        print("largest link, MiB:", largest_link(forge) >> 20)
         must(forge, "disk", "unmount")
         must(forge, "daemon", "stop")
     for crate in crates:
         shutil.rmtree(disk / crate.name, ignore_errors=True)
     return figures
+
+
+def largest_link(forge: PrivateForge) -> int:
+    """Return the most that a linker needed, as the decision log tells."""
+    return max((int(one["peak"]) for one in forge.decisions("link.ended")), default=0)
 
 
 def must(forge: PrivateForge, *argv: str) -> str:

@@ -1,5 +1,7 @@
 """Readings through the state: rooms for links, rungs climbed, victims, and the way back."""
 
+import pytest
+
 from forge.core import actions, events, messages
 from forge.core.memory import Reading, Swap
 from forge.core.memory_watch import proposed_low_water_bytes
@@ -295,3 +297,37 @@ def test_holders_of_bytes_are_measured_with_the_machine():
     driver.now_s += 6
     driver.post(events.Tick())
     assert driver.asked(actions.MeasureMemory)[-1].pids == {10: 10}
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_jumps_takes_nothing_from_anybody_and_links_go_on(jump_s):
+    driver = Driver(settings(cores=4))
+    build = driver.run(1)
+    read(driver, 12 * GIB)
+    link(driver, 10, build, 100), unit(driver, 11, build, "a")
+    driver.now_s += jump_s
+    read(driver, 11 * GIB)
+    driver.post(events.Tick())
+    link(driver, 12, build, 100)
+    assert went(driver, 12)
+    assert rung(driver) is Rung.CALM
+    taken = [
+        message["type"] for _, message in driver.sent if message["type"] in ("cancel", "pause")
+    ]
+    assert taken == []
+    assert driver.state.memory.due_s <= driver.now_s + 5.0, "it is looked at again soon"
+
+
+def test_where_stalls_and_swap_are_not_counted_memory_that_is_there_decides():
+    """No PSI and no swap at all: `read` gives neither, on a machine without a byte of swap."""
+    driver = Driver(settings(cores=4, builds_at_once=4))
+    build = driver.run(1)
+    read(driver, 12 * GIB)
+    link(driver, 10, build, 100)
+    reading = driver.state.memory.reading
+    assert reading and reading.stalls is None and went(driver, 10)
+    tight(driver, looks=30)
+    assert [to for to, message in driver.sent if message["type"] == "cancel"] == [10]
+    driver.receive(10, messages.Cancelled())
+    calm(driver, 60)
+    assert rung(driver) is Rung.CALM and driver.state.gates.behind[10].runs
