@@ -145,3 +145,38 @@ class DeadlineExceeded(ForgeError):
 
     slug = "deadline-exceeded"
     exit_code = os.EX_TEMPFAIL
+
+
+class TreeRefused(ForgeError):
+    """A directory tree is not what it was, or not one that can be kept or moved."""
+
+    slug = "tree-refused"
+    exit_code = os.EX_DATAERR
+
+
+class SnapshotRefused(ForgeError):
+    """A snapshot is damaged, of another version, or does not belong where it should go."""
+
+    slug = "snapshot-refused"
+    exit_code = os.EX_DATAERR
+
+
+class SnapshotFailed(ForgeError):
+    """A snapshot could not be saved or restored: a disk is full or does not do its work."""
+
+    slug = "snapshot-failed"
+    exit_code = os.EX_IOERR
+
+
+class NoSuchSnapshot(ForgeError):
+    """There is no snapshot of that project or with that id."""
+
+    slug = "no-such-snapshot"
+    exit_code = os.EX_NOINPUT
+
+
+class TargetDirBusy(ForgeError):
+    """A target dir is in use: a build has it, or another request works on it."""
+
+    slug = "target-busy"
+    exit_code = os.EX_TEMPFAIL

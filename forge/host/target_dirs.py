@@ -2,10 +2,16 @@
 
 import contextlib
 import os
+import secrets
 import stat
 
 from forge.core.disk import Disk
-from forge.errors import DiskUnavailable
+from forge.errors import DiskUnavailable, ForgeError
+from forge.host.build_locks import held_still
+from forge.host.trees import remove_tree
+
+DRAFT = ".draft-"
+"""How the name of a target dir begins that is not whole yet; hidden, so nobody takes it for one."""
 
 CACHEDIR_TAG = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -19,14 +25,7 @@ def make_target_dir(disk: Disk, path: str) -> None:
 
     Raises DiskUnavailable when the disk is not the one that was mounted, OSError when it is full.
     """
-    if os.path.dirname(path) != disk.mount_point:
-        raise DiskUnavailable(f"{path} is not on the RAM disk at {disk.mount_point}")
-    try:
-        device_id = os.stat(disk.mount_point).st_dev
-    except OSError as error:
-        raise DiskUnavailable(f"{disk.mount_point}: {error.strerror}") from None
-    if device_id != disk.device_id:
-        raise DiskUnavailable(f"another file system is at {disk.mount_point}")
+    _check_place(disk, path)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     status = os.lstat(path)
@@ -38,6 +37,42 @@ def make_target_dir(disk: Disk, path: str) -> None:
     if not os.path.lexists(tag):
         with open(tag, "w", encoding="ascii") as file:
             file.write(CACHEDIR_TAG)
+
+
+def draft_on(disk: Disk) -> str:
+    """Make a directory on the disk for a target dir that is being made. Raises DiskUnavailable."""
+    path = os.path.join(disk.mount_point, f"{DRAFT}{secrets.token_hex(8)}")
+    _check_place(disk, path)
+    os.mkdir(path, 0o700)
+    return path
+
+
+def take_place(disk: Disk, draft: str, path: str) -> None:
+    """Give a draft its name, in place of what is there. Raises TargetDirBusy when that is in use.
+
+    What was there is deleted when it has another name, so it is there whole or not at all.
+    """
+    _check_place(disk, path)
+    if not os.path.lexists(path):
+        os.rename(draft, path)
+        return
+    aside = f"{draft}-old"
+    with held_still(path):
+        os.rename(path, aside)
+        os.rename(draft, path)
+    remove_tree(aside)
+
+
+def sweep_drafts(disk: Disk) -> list[str]:
+    """Delete the drafts that a daemon which was killed has left on the disk; return them."""
+    swept = []
+    with os.scandir(disk.mount_point) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(DRAFT)]
+    for path in left:
+        with contextlib.suppress(OSError, ForgeError):  # it is tried again at the next start
+            remove_tree(path)
+            swept.append(path)
+    return swept
 
 
 def list_target_dirs(disk: Disk) -> list[tuple[str, float]]:
@@ -67,3 +102,15 @@ def link_target(link: str, target_dir: str) -> None:
         draft = f"{link}.forge-{os.getpid()}"
         os.symlink(target_dir, draft)
         os.replace(draft, link)
+
+
+def _check_place(disk: Disk, path: str) -> None:
+    """See that a path is right below the root of the disk that was mounted."""
+    if os.path.dirname(path) != disk.mount_point:
+        raise DiskUnavailable(f"{path} is not on the RAM disk at {disk.mount_point}")
+    try:
+        device_id = os.stat(disk.mount_point).st_dev
+    except OSError as error:
+        raise DiskUnavailable(f"{disk.mount_point}: {error.strerror}") from None
+    if device_id != disk.device_id:
+        raise DiskUnavailable(f"another file system is at {disk.mount_point}")
