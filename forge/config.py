@@ -15,7 +15,7 @@ from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
 from forge.core.service import Misread, Service, read_service
 from forge.core.service_order import check_order
-from forge.core.units import parse_size_mib
+from forge.core.units import parse_duration_s, parse_size_mib
 from forge.errors import ConfigInvalid
 
 
@@ -87,6 +87,16 @@ def _yes_no(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
     return value
+
+
+def _duration(value: Any) -> float:
+    if not isinstance(value, str):
+        raise ValueError
+    return parse_duration_s(value)
+
+
+def _auto_or_yes_no(value: Any) -> bool | None:
+    return None if value == "auto" else _yes_no(value)
 
 
 def _url(value: Any) -> str:
@@ -171,6 +181,40 @@ SETTINGS: tuple[Setting, ...] = (
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
         _yes_no,
+    ),
+    Setting(
+        "builds.seed", "true or false", True,
+        "Whether the first target dir of a checkout is made from that of another checkout of the"
+        " same repository.",
+        _yes_no,
+    ),
+    Setting(
+        "snapshots.enabled", 'true, false or "auto"', "auto",
+        "Whether target dirs are saved on the SSD by themselves: when idle, before the disk is"
+        " unmounted and when the daemon is ended; false also keeps builds from restoring them."
+        " `auto`: where the SSD has 64 GiB or more.",
+        _auto_or_yes_no,
+    ),
+    Setting(
+        "snapshots.dir", 'an absolute path, or "auto"', "auto",
+        "Where snapshots are kept. `auto`: `snapshots` in the state directory.",
+        _absolute_path,
+    ),
+    Setting(
+        "snapshots.max_size", _SIZE, "auto",
+        "How much all snapshots together may take. `auto`: a quarter of what is free there, at"
+        " most 128GiB.",
+        _size,
+    ),
+    Setting(
+        "snapshots.keep", "a whole number from 1 to 100", 2,
+        "How many snapshots of each target dir are kept.",
+        _count(1, 100),
+    ),
+    Setting(
+        "snapshots.idle_after", 'a duration such as "15m", or "0" for never', "15m",
+        "How long a target dir is not used before it is saved.",
+        _duration,
     ),
     Setting(
         "host.memory", _SIZE, "auto",

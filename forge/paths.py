@@ -37,6 +37,11 @@ def cache_dir(env: Mapping[str, str]) -> str:
     return env.get("FORGE_CACHE_DIR") or os.path.join(home(env), ".cache", "opta-forge")
 
 
+def snapshots_dir(env: Mapping[str, str]) -> str:
+    """Return where snapshots of target dirs are, unless forge.toml names another place."""
+    return os.path.join(state_dir(env), "snapshots")
+
+
 def config_file(env: Mapping[str, str]) -> str:
     """Return where forge.toml is looked for: FORGE_CONFIG or ~/.config/opta-forge/forge.toml."""
     return env.get("FORGE_CONFIG") or os.path.join(home(env), ".config", "opta-forge", "forge.toml")

@@ -7,7 +7,9 @@ from typing import Any
 from forge.core.disk import Disk, DiskSpec
 from forge.core.learned import Entry
 from forge.core.service import Service
+from forge.core.snapshots import Snapshot
 from forge.core.target_dirs import TargetDir
+from forge.core.tasks import Task
 from forge.core.tokens import Move
 
 
@@ -121,6 +123,35 @@ class RecordTargetDir:
     """Keep what is known of a target dir."""
 
     target_dir: TargetDir
+
+
+@dataclass(frozen=True, slots=True)
+class FindSnapshots:
+    """List the snapshots in a directory; answered by `SnapshotsFound`."""
+
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSnapshots:
+    """Delete snapshots; answered by `SnapshotsFound`."""
+
+    directory: str
+    snapshots: tuple[Snapshot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTask:
+    """Begin a task; `TaskProgressed` tells how far it is, `TaskDone` or `TaskFailed` ends it."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class StopTask:
+    """Let a task end soon, with `TaskFailed`, unless it is done by then."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +363,10 @@ Action = (
     | MeasureTargetDir
     | FindTargetDirs
     | RecordTargetDir
+    | FindSnapshots
+    | RemoveSnapshots
+    | BeginTask
+    | StopTask
     | RecordBuild
     | TellHistory
     | TellBuild

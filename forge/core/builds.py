@@ -54,6 +54,7 @@ class BuildPhase(StrEnum):
     WAITING_FOR_TARGET_DIR = "waiting for the target dir"  # another build has its lock
     QUEUED = "waiting in line"
     WAITING_FOR_DISK = "waiting for the disk"
+    RESTORING = "waiting for a restore"  # its target dir is being restored, seeded or moved
     PREPARING = "preparing"  # its target dir is being made
     WAITING_FOR_SHIM = "waiting for the shim"
     STARTING = "starting"  # its jobserver is being made
@@ -92,6 +93,7 @@ class Build:
     `waited_behind` are the builds that it has waited for there, with their workspace roots.
     `own_limit` names a memory limit that it was started below; `is_in_cgroup` says whether it went
     into the cgroup of builds, None where that is not known.
+    `is_provided`: its target dir was looked for among snapshots and siblings.
     `requeues`: its launcher can begin it anew, `is_requeued`: and was told to; `again`: the build
     that it carries on. `failed_s`: since when its launcher waits to hear what becomes of it, and
     `killed` is what was killed for memory.
@@ -129,6 +131,7 @@ class Build:
     lender: str | None = None
     patience_s: float | None = None
     is_redirected: bool = False
+    is_provided: bool = False
     is_compiled: bool = False
     is_cancelled: bool = False
     own_limit: str | None = None

@@ -44,12 +44,12 @@ class DiskRequests:
                 self.waiting[conn] = (request.verb, now.steady_s)
                 return []
             return [error(conn, "disk-busy", f"the RAM disk is {disk.phase}", "try again")]
-        actions = self._begin(conn, request, state)
+        actions = self._begin(conn, request, state, now)
         if disk.is_changing:
             self.waiting[conn] = (request.verb, now.steady_s)
         return actions
 
-    def _begin(self, conn: int, request: DiskRequest, state: "State") -> list[Action]:
+    def _begin(self, conn: int, request: DiskRequest, state: "State", now: Moment) -> list[Action]:
         disk, spec = state.disk, state.settings.disk
         assert spec, "checked by the caller"
         if disk.disk is None:
@@ -81,6 +81,9 @@ class DiskRequests:
                     "wait for them, or `--force`, which breaks them",
                 )
             ]
+        saving = state.snapshot_requests.before_unmount(conn, request, now)
+        if saving is not None:
+            return saving
         return disk.unmount(force=request.force, remount=request.verb == "recreate")
 
     def resume(self, state: "State", now: Moment) -> list[Action]:

@@ -73,6 +73,7 @@ class DiskWatch:
         """Take note that the disk is gone unasked, and tell the builds that were on it."""
         line = f"the RAM disk is gone ({reason}); what was built on it is lost"
         self._state.target_dirs.clear()
+        self._state.tasks.forget_disk()
         return [
             *self._state.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
             *self._state.leases.tell_all_on_disk(line),
@@ -83,6 +84,7 @@ class DiskWatch:
         remount = self._state.disk.remount
         actions = self._state.disk.is_unmounted()
         self._state.target_dirs.clear()
+        self._state.tasks.forget_disk()
         if remount and self._state.settings.disk:
             self._state.disk.remount = False
             return actions + self._state.disk.ensure(self._state.settings.disk)

@@ -10,6 +10,7 @@ from forge.core.messages import Message
 from forge.core.service_watch import Look
 from forge.core.settings import Settings
 from forge.core.shim import Shim
+from forge.core.snapshots import Room, Snapshot
 from forge.core.target_dirs import TargetDir
 from forge.core.tokens import Move
 from forge.core.workspace import Workspace
@@ -82,6 +83,44 @@ class TargetDirMeasured:
     path: str
     size_bytes: int | None
     files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotsFound:
+    """The snapshots that there are; `room` None: the disk they are on cannot be looked at."""
+
+    snapshots: tuple[Snapshot, ...]
+    room: Room | None
+    swept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgressed:
+    """How far a task is."""
+
+    number: int
+    done_bytes: int
+    whole_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDone:
+    """A task is done. `snapshot` is what was saved; None: nothing had changed, or none was made."""
+
+    number: int
+    size_bytes: int
+    took_s: float
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A task came to nothing, and all is as it was before."""
+
+    number: int
+    slug: str
+    reason: str
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +303,11 @@ class ServiceNotStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """The machine or its user ends the daemon: SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -277,6 +321,10 @@ Event = (
     | TargetDirFailed
     | TargetDirsFound
     | TargetDirMeasured
+    | SnapshotsFound
+    | TaskProgressed
+    | TaskDone
+    | TaskFailed
     | DiskReady
     | DiskFailed
     | DiskAbsent
@@ -301,5 +349,6 @@ Event = (
     | SettingsRefused
     | ServicesSeen
     | ServiceNotStarted
+    | Ending
     | Tick
 )

@@ -108,30 +108,37 @@ class Launches:
         build.root, build.base = workspace.root, workspace.base
         build.config = workspace.config
         build.is_redirected, build.why = redirect.wanted, redirect.why
-        build.lock = lock_path(build.args, build.env, workspace, self._target_dir_of(build))
+        build.lock = lock_path(build.args, build.env, workspace, self.path_of(build))
         if redirect.note and workspace.root and workspace.root not in self._told_roots:
             self._told_roots.add(workspace.root)
             build.notes.append(redirect.note)
-        return self._state.line.enter(build, now)
+        actions = self._state.line.enter(build, now)
+        path = self.path_of(build)
+        if path and build.phase in PAUSED_PHASES and self._state.disk.disk:
+            actions += self._state.tasks.provide(build, path)
+        return actions
 
     def go_on(self, build: Build, now: Moment) -> list[Action]:
         """Take a build further whose turn it is."""
         if not build.is_redirected:
             return self._go(build, now, why=build.why)
-        return self._place(build, now)
+        return self.place(build, now)
 
-    def _target_dir_of(self, build: Build) -> str | None:
+    def path_of(self, build: Build) -> str | None:
         """Return where a redirected build will have its target dir, if it is redirected."""
         mount_point = self._state.mount_point()
         if not build.is_redirected or build.root is None or mount_point is None:
             return None
         return f"{mount_point}/{target_dir_name(build.root)}"
 
-    def _place(self, build: Build, now: Moment) -> list[Action]:
+    def place(self, build: Build, now: Moment) -> list[Action]:
         """Give a build its target dir: at once, or when the disk is there, or not at all."""
         disk = self._state.disk
         if disk.phase is DiskPhase.MOUNTED and disk.disk and build.root and build.conn is not None:
             path = f"{disk.disk.mount_point}/{target_dir_name(build.root)}"
+            waits = self._state.tasks.before_build(build, path, now)
+            if waits is not None:
+                return waits
             build.enters(BuildPhase.PREPARING, now.steady_s)
             link_from = f"{build.root}/target" if self._state.settings.link_target else None
             return [MakeTargetDir(build.conn, disk.disk, path, build.root, link_from)]
@@ -188,7 +195,7 @@ class Launches:
         build.disk_tries += 1
         if event.disk_lost and build.disk_tries < 2:
             build.notes.append("the RAM disk had vanished; it was mounted anew")
-            return actions + self._place(build, now)
+            return actions + self.place(build, now)
         build.notes.append(f"the RAM disk cannot be used: {event.reason}; building on the SSD")
         return actions + self._go(build, now, why=event.reason)
 
@@ -270,7 +277,7 @@ class Launches:
     def wake(self, now: Moment) -> list[Action]:
         """Place the builds that waited for the disk, which has changed."""
         waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_DISK]
-        return [action for build in waiting for action in self._place(build, now)]
+        return [action for build in waiting for action in self.place(build, now)]
 
     def arm(self, now: Moment) -> list[Action]:
         """Start the builds that waited for the shim, which is there or cannot be had."""
@@ -289,7 +296,7 @@ class Launches:
                 actions += self._start(build, now, None)
             elif build.phase is BuildPhase.WAITING_FOR_DISK and waited_s >= DISK_PATIENCE_S:
                 self._state.disk.is_overdue = True
-                actions += self._place(build, now)
+                actions += self.place(build, now)
             else:
                 actions += self.tell_wait(build, now)
         return actions
@@ -298,6 +305,8 @@ class Launches:
         """Say what a build waits for before its cargo starts; None when for nothing."""
         if build.phase in PAUSED_PHASES:
             return self._state.line.reason(build, now)
+        if build.phase is BuildPhase.RESTORING:
+            return self._state.tasks.wait_reason(build)
         reason = WAIT_REASONS.get(build.phase)
         return reason.format(disk=self._state.disk.phase) if reason else None
 

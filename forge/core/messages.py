@@ -102,6 +102,33 @@ class DiskRequest(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRequest(Message):
+    """Save, restore, list or remove snapshots.
+
+    `root` None: of all projects. `id` names one snapshot; None: the newest of the project.
+    """
+
+    type_name = "snapshot"
+    verb: str
+    root: str | None = None
+    id: str | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRequest(Message):
+    """Move the `target/` of a project onto the RAM disk (`adopt`), or back (`disown`).
+
+    `to_snapshot`: into a snapshot instead.
+    """
+
+    type_name = "move"
+    verb: str
+    root: str
+    to_snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reload(Message):
     """Read forge.toml again now."""
 
@@ -308,6 +335,7 @@ MOST = 2**63 - 1
 
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
+    SnapshotRequest, MoveRequest,
     SetPriority, Hold, History, Explain, Forget, Unit, UnitEnded, Link, LinkEnded,
     Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip

@@ -1,10 +1,11 @@
 """The settings that policy works with: the configuration after the machine was measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forge.core.disk import DiskSpec
 from forge.core.memory_map import MemoryMap
 from forge.core.service import Service
+from forge.core.snapshots import SnapshotSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Settings:
     `low_water_mib` is what stays available; None: proposed from the machine's size.
     `builds_at_once` None: as many as the cores make sense for.
     `services` are those that are declared; the daemon starts them again where that is wanted.
+    `seeds`: a checkout's first target dir is made from that of a sibling.
     `rerun_killed`: a build of which a part was killed for memory runs once more.
     """
 
@@ -30,6 +32,8 @@ class Settings:
     rerun_killed: bool = True
     override_config_target_dir: bool = True
     link_target: bool = False
+    seeds: bool = False
+    snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
     config_file: str | None = None
     services: tuple[Service, ...] = ()
     watch_services: bool = True

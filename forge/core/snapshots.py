@@ -19,6 +19,9 @@ SHARE_OF_FREE = 4
 
 MOST_BYTES = 128 * 1024 * MIB
 
+BUSY_FACTOR = 4
+"""While anything is built, a target dir must be idle for so many times as long to be saved."""
+
 RESERVE_BYTES = 1024 * MIB
 """What a save leaves free on the SSD: a full system disk stops more than builds."""
 
@@ -30,6 +33,7 @@ class Snapshot:
     `size_bytes` and `files` are those of the tree; `base_bytes` of the first layer, which several
     share that have the same `base`, and `own_bytes` of all the rest. `at` is when it was saved, in
     seconds since the epoch, `took_s` how long that took, `version` that of the Forge that saved it.
+    `disk` is the token of the disk that its files were on when it was last saved or restored.
     """
 
     id: str
@@ -45,6 +49,7 @@ class Snapshot:
     left_out: int = 0
     took_s: float = 0.0
     version: str = ""
+    disk: str = ""
 
     @property
     def stored_bytes(self) -> int:
@@ -118,6 +123,30 @@ def superfluous(snapshots: Sequence[Snapshot], keep: int, max_bytes: int) -> lis
         left.remove(victim)
         gone.append(victim)
     return gone
+
+
+def restorable(snapshots: Iterable[Snapshot], name: str, disk: str) -> Snapshot | None:
+    """Return what is to be restored by itself where a target dir is missing from a disk.
+
+    Nothing if its files were on this very disk: then somebody has deleted it there, by `cargo
+    clean` or by hand, and does not want it back.
+    """
+    last = newest(snapshots, name)
+    return last if last and last.disk != disk else None
+
+
+def is_due(
+    last_used_at: float, tried_at: float, now: float, idle_s: float, *, machine_is_idle: bool
+) -> bool:
+    """Say whether a target dir is to be saved for being idle.
+
+    `tried_at` is when it was last used before it was saved, or tried to be. While others build it
+    waits, but not for ever: a machine that is never idle loses power as well.
+    """
+    if not idle_s or last_used_at <= tried_at:
+        return False
+    patience_s = idle_s if machine_is_idle else idle_s * BUSY_FACTOR
+    return now - last_used_at >= patience_s
 
 
 def pays_as_delta(kept_bytes: int, changed_bytes: int) -> bool:

@@ -30,9 +30,11 @@ from forge.core.reserved import Reserved
 from forge.core.service_life import ServiceLife
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
+from forge.core.snapshot_requests import SnapshotRequests
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.target_index import TargetIndex
+from forge.core.target_tasks import TargetTasks
 from forge.core.units import MIB
 from forge.core.where import Where
 
@@ -70,6 +72,8 @@ class State:
         self.target_index = TargetIndex(self)
         self.where = Where(self)
         self.services = ServiceLife(self)
+        self.tasks = TargetTasks(self)
+        self.snapshot_requests = SnapshotRequests(self)
         self.started_at: Moment | None = None
         self.stopping = False
         self._last_wait_s = 0.0
@@ -87,13 +91,14 @@ class State:
         if self.started_at is None:
             self.started_at = now
             first = self.disk.find(self.settings.disk) if self.settings.disk else []
-            first += self.cgroup.open_if_wanted()
+            first += self.cgroup.open_if_wanted() + self.tasks.begin()
         return first + self._steps[type(event)](event, now)
 
     @property
     def is_busy(self) -> bool:
         """Say whether somebody builds, reserves or changes the disk: the daemon ticks faster."""
-        return bool(self.builds or self.reserved.by_id) or self.disk.is_changing
+        works = self.builds or self.reserved.by_id or self.tasks.running
+        return bool(works) or self.disk.is_changing
 
     @property
     def due_s(self) -> float | None:
@@ -115,6 +120,8 @@ class State:
         self.memory.check()
         self.reserved.check()
         self.disk_watch.check()
+        self.tasks.check()
+        self.snapshot_requests.check()
 
     # Requests
 
@@ -126,6 +133,7 @@ class State:
         """Take back what hung on a connection."""
         self.where.closed(event.conn)
         self.disk_watch.closed(event.conn)
+        self.snapshot_requests.closed(event.conn)
         left = self.reserved.closed(event.conn)
         return left + self.gates.closed(event.conn, now) + self.leases.closed(event, now)
 
@@ -157,6 +165,8 @@ class State:
         buffer_bytes = event.settings.memory_map.size_mib("linker_buffer") * MIB
         actions += self.gates.set_buffer(buffer_bytes, now)
         actions += self.cgroup.open_if_wanted() + self.cgroup.fit()
+        if was.snapshots.directory != event.settings.snapshots.directory:
+            actions += self.tasks.begin()
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
@@ -206,9 +216,10 @@ class State:
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
         actions += self.memory.tick(now) + self.reserved.tick(now) + self.services.tick(now)
         actions += self.bloat.tick(now)
+        actions += self.tasks.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
-            actions += self.disk_watch.say_wait(now)
+            actions += self.disk_watch.say_wait(now) + self.snapshot_requests.say_wait(now)
             actions += self.launches.say_wait(now)
         actions += self.gates.say_wait(now)
         return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.builds))

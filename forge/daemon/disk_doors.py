@@ -11,7 +11,12 @@ from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
 from forge.host.disk_usage import measure_tree
-from forge.host.target_dirs import link_target, list_target_dirs, make_target_dir
+from forge.host.target_dirs import (
+    link_target,
+    list_target_dirs,
+    make_target_dir,
+    sweep_drafts,
+)
 
 MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
 """Kinds whose use costs one system call; the others are walked."""
@@ -47,6 +52,11 @@ class DiskDoors:
 
     def find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
         """Look which target dirs are on the disk, and forget those that are not."""
+        try:
+            for path in sweep_drafts(action.disk):
+                self._log_from_thread("target.swept", {"path": path})
+        except OSError as error:
+            self._log_from_thread("disk.unseen", {"why": str(error)})
         known = self._memory.target_dirs()
         try:
             there = list_target_dirs(action.disk)

@@ -146,6 +146,7 @@ async def _serve(
         ports, lambda event: loop.post_from_thread(event), lambda event: loop.post(event), ended.set
     )
     loop = Loop(state, performer)
+    asyncio_loop.add_signal_handler(signal.SIGTERM, lambda: loop.post(events.Ending()))
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)
     note_daemon_command(paths.state_dir(env))

@@ -20,6 +20,7 @@ from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.daemon.service_doors import ServiceDoors
 from forge.daemon.settings import load_settings
+from forge.daemon.task_doors import TaskDoors
 from forge.daemon.token_doors import TokenDoors
 from forge.errors import ForgeError
 from forge.host import processes
@@ -43,6 +44,7 @@ class Performer:
         self._memory = MemoryDoors(ports)
         disk = self._disk = DiskDoors(ports, self._memory)
         services = self._services = ServiceDoors(ports, post)
+        self._tasks = TaskDoors(ports, post)
         self._walking: set[str] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
@@ -88,6 +90,7 @@ class Performer:
             actions.LookAtServices: services.look,
             actions.StartService: services.start,
             actions.Quit: lambda _action: quit_daemon(),
+            **self._tasks.does(),
         }
 
     def perform(self, action: actions.Action) -> None:
@@ -108,6 +111,7 @@ class Performer:
         ):
             threads.shutdown(wait=False, cancel_futures=True)
         self._services.close()
+        self._tasks.close()
         self._memory.close()
 
     def _in(

@@ -7,6 +7,8 @@ from pathlib import Path
 from forge import config, paths
 from forge.core.disk import DiskKind, DiskSpec
 from forge.core.settings import Settings
+from forge.core.snapshots import SnapshotSettings
+from forge.core.units import MIB
 from forge.host import machine
 from forge.host.ramdisk import RamDisk
 
@@ -32,9 +34,22 @@ def load_settings(
         rerun_killed=cfg["builds.rerun_killed"],
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
+        seeds=cfg["builds.seed"],
+        snapshots=_snapshots(cfg, env),
         config_file=str(cfg.path) if cfg.path else None,
         services=tuple(cfg.services.values()),
         watch_services=cfg["services.watch"],
+    )
+
+
+def _snapshots(cfg: config.Config, env: Mapping[str, str]) -> SnapshotSettings:
+    max_mib = cfg["snapshots.max_size"]
+    return SnapshotSettings(
+        directory=cfg["snapshots.dir"] or paths.snapshots_dir(env),
+        enabled=cfg["snapshots.enabled"],
+        max_bytes=None if max_mib is None else max_mib * MIB,
+        keep=cfg["snapshots.keep"],
+        idle_s=cfg["snapshots.idle_after"],
     )
 
 

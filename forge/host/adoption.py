@@ -11,9 +11,12 @@ import secrets
 import stat
 
 from forge.core.disk import Disk
+from forge.core.snapshots import Snapshot
 from forge.core.units import show_bytes
 from forge.errors import SnapshotFailed, TreeRefused
 from forge.host.build_locks import held_still
+from forge.host.saving import Source, save
+from forge.host.snapshots import SnapshotStore
 from forge.host.target_dirs import draft_on, take_place
 from forge.host.tree_copies import OnBytes, copy_tree, verify_copy
 from forge.host.trees import Tree, remove_tree, walk
@@ -74,6 +77,32 @@ def adopt(
                 remove_tree(draft)
         remove_source(source)
     return tree.size_bytes
+
+
+def keep(
+    store: SnapshotStore,
+    source: str,
+    path: str,
+    root: str,
+    most_bytes: int,
+    on_bytes: OnBytes = lambda _done, _of: None,
+) -> Snapshot:
+    """Move a project's target directory into a snapshot of the target dir `path`.
+
+    The source goes when the whole snapshot was read back. Raises as `adopt`.
+    """
+    check_target(source)
+    with held_still(source):
+        tree = _movable(source)
+        saved = Source(source, root, token="", name=os.path.basename(path))
+        snapshot = save(store, saved, most_bytes, on_bytes)
+        if snapshot is None:
+            raise SnapshotFailed(f"{source} is not what a snapshot says it is")
+        store.check(snapshot)
+        if walk(source).entries != tree.entries:
+            raise TreeRefused(f"{source} changed while it was saved")
+        remove_source(source)
+    return snapshot
 
 
 def disown(source: str, target: str, on_bytes: OnBytes = lambda _done, _of: None) -> int:

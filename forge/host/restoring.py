@@ -17,8 +17,9 @@ from forge.core.snapshots import Snapshot
 from forge.core.units import show_bytes
 from forge.errors import ForgeError, SnapshotFailed, SnapshotRefused
 from forge.host.frames import Frame, read_frames, write_all
+from forge.host.saving import OnBytes
 from forge.host.snapshot_files import LAYERS, Placed
-from forge.host.snapshots import OnBytes, SnapshotStore
+from forge.host.snapshots import SnapshotStore
 from forge.host.tar_stream import TarReader
 from forge.host.target_dirs import draft_on, take_place
 from forge.host.trees import Entry, Kind, remove_tree, walk

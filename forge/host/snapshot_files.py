@@ -6,7 +6,8 @@ A snapshot is a directory:
     index.zst       every entry of the tree, and in which layer a file's content is
     0.tar.zst       the first layer, all of an earlier tree or of this one: a tar of everything
     1.tar.zst       the second layer, if there is one: a tar of what has changed since the first
-    seen.zst        which files on which disk this was, by inode; no proof of anything, only a help
+    seen.zst        which files these are on the disk that they were last on, by inode: a mere help
+    disk            the token of that disk
 
 Snapshots share their first layer by hard links, so that one can be deleted without asking what the
 others need. The index alone says what a restored tree consists of; the manifest vouches for the
@@ -22,12 +23,12 @@ from typing import Any, NamedTuple
 
 from forge.core.snapshots import Snapshot
 from forge.errors import SnapshotRefused
-from forge.host.frames import Frame, digest_of, pack, unpack
+from forge.host.frames import Frame, digest_of, pack, unpack, write_all
 from forge.host.trees import Entry, Kind
 
 FORMAT = 1
 
-MANIFEST, INDEX, SEEN = "manifest.json", "index.zst", "seen.zst"
+MANIFEST, INDEX, SEEN, DISK = "manifest.json", "index.zst", "seen.zst", "disk"
 LAYERS = ("0.tar.zst", "1.tar.zst")
 
 _MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -137,6 +138,22 @@ def read_small(path: str) -> bytes:
     if len(data) > _MAX_FILE_BYTES:
         raise SnapshotRefused(f"{os.path.basename(path)} is larger than it can be")
     return data
+
+
+def create(path: str) -> int:
+    """Create a file that is ours alone, and open it for writing. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(path, flags, 0o600)
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Create a file with this content, which has reached the disk then. Raises OSError."""
+    descriptor = create(path)
+    try:
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _decode_entry(numbers: bytes, path: bytes, target: bytes) -> Placed:

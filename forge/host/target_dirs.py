@@ -41,7 +41,7 @@ def make_target_dir(disk: Disk, path: str) -> None:
 
 def draft_on(disk: Disk) -> str:
     """Make a directory on the disk for a target dir that is being made. Raises DiskUnavailable."""
-    path = os.path.join(disk.mount_point, f"{DRAFT}{secrets.token_hex(8)}")
+    path = os.path.join(disk.mount_point, f"{_own_drafts()}{secrets.token_hex(8)}")
     _check_place(disk, path)
     os.mkdir(path, 0o700)
     return path
@@ -64,10 +64,14 @@ def take_place(disk: Disk, draft: str, path: str) -> None:
 
 
 def sweep_drafts(disk: Disk) -> list[str]:
-    """Delete the drafts that a daemon which was killed has left on the disk; return them."""
+    """Delete the drafts that a daemon which was killed has left on the disk; return them.
+
+    Our own may be at work meanwhile.
+    """
     swept = []
     with os.scandir(disk.mount_point) as entries:
-        left = [entry.path for entry in entries if entry.name.startswith(DRAFT)]
+        drafts = [entry for entry in entries if entry.name.startswith(DRAFT)]
+    left = [entry.path for entry in drafts if not entry.name.startswith(_own_drafts())]
     for path in left:
         with contextlib.suppress(OSError, ForgeError):  # it is tried again at the next start
             remove_tree(path)
@@ -102,6 +106,18 @@ def link_target(link: str, target_dir: str) -> None:
         draft = f"{link}.forge-{os.getpid()}"
         os.symlink(target_dir, draft)
         os.replace(draft, link)
+
+
+def is_filled(path: str) -> bool:
+    """Say whether a target dir has anything in it beside its tag."""
+    try:
+        return bool(set(os.listdir(path)) - {"CACHEDIR.TAG"})
+    except OSError:
+        return False
+
+
+def _own_drafts() -> str:
+    return f"{DRAFT}{os.getpid()}-"
 
 
 def _check_place(disk: Disk, path: str) -> None:
