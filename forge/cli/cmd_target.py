@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from forge.cli.cmd_adopt import adopt, disown
+from forge.cli.cmd_snapshots import restore, save, snapshots, unsave
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, ask_where
 from forge.cli.render import print_json, print_lines, target_dirs_view
@@ -69,3 +71,7 @@ def list_(call: Call) -> None:
         print_json(target_dirs)
     else:
         print_lines(target_dirs_view(target_dirs, paths=True))
+
+
+for _command in (save, restore, snapshots, unsave, adopt, disown):
+    target.add_command(_command)

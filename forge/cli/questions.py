@@ -24,6 +24,8 @@ ANSWERS = {
     "history": "history",
     "explain": "explained",
     "forget": "forgotten",
+    "snapshot": "targets",
+    "move": "targets",
 }
 """What the daemon answers to each request that we make: docs/protocol.md."""
 

@@ -194,7 +194,7 @@ class TargetTasks:
         if task.kind is TaskKind.SAVE:
             known = self.state.target_dirs.get(task.path)
             self._tried[task.path] = known.last_used_at if known else 0.0
-        return [Log(f"target.{task.kind}", {"target_dir": task.path}), BeginTask(task)]
+        return [BeginTask(task)]
 
     def found(self, event: events.SnapshotsFound, now: Moment) -> list[Action]:
         """Take in which snapshots there are."""
@@ -216,7 +216,9 @@ class TargetTasks:
             return []
         task = running.task
         fields = {"target_dir": task.path, "size_bytes": event.size_bytes, "took_s": event.took_s}
-        actions: list[Action] = [Log("target.task_done", {"task": task.kind, **fields})]
+        is_told = event.size_bytes or event.snapshot
+        said = [Log("target.task_done", {"task": task.kind, **fields})] if is_told else []
+        actions: list[Action] = [*said]
         if event.snapshot:
             actions += self._keep(event.snapshot)
         if task.kind in (TaskKind.RESTORE, TaskKind.ADOPT) and event.size_bytes:

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import forge
 from forge.core import actions, events
 from forge.core.snapshots import Snapshot
 from forge.core.tasks import Task, TaskKind
 from forge.daemon.ports import Ports
-from forge.errors import ForgeError, TreeRefused
+from forge.errors import ForgeError
 from forge.host import adoption, seeding
 from forge.host.restoring import restore
 from forge.host.saving import Source, save
@@ -135,7 +136,7 @@ class _Teller:
 
 def perform(task: Task, on_bytes: Callable[[int, int], None]) -> tuple[int, Snapshot | None]:
     """Do what a task says; return the bytes it was about, and the snapshot it has made."""
-    store = SnapshotStore(task.snapshots_dir, task.cores)
+    store = SnapshotStore(task.snapshots_dir, task.cores, version=forge.__version__)
     token = task.disk.token if task.disk else ""
     if task.kind is TaskKind.SAVE:
         saved = save(store, Source(task.path, task.root, token, task.name), task.most_bytes,
@@ -165,5 +166,5 @@ def _seed(task: Task, on_bytes: Callable[[int, int], None]) -> int:
     candidates = [seeding.Sibling(path, root) for path, root in task.siblings]
     sibling = seeding.sibling_of(task.root, candidates)
     if sibling is None:
-        raise TreeRefused("no other checkout of the repository is built here")
+        return 0  # no other checkout of the repository is built here
     return seeding.seed(task.disk, sibling, task.root, task.path, task.most_bytes, on_bytes)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import forge
 from forge.core.snapshots import Snapshot, newest, pays_as_delta
 from forge.core.units import show_bytes
 from forge.errors import SnapshotFailed, SnapshotRefused
@@ -84,7 +83,7 @@ def save(
         except OSError as error:
             raise SnapshotFailed(
                 f"{source.path} cannot be saved: {error.strerror or error}",
-                hint="`forge target snapshots rm` makes room",
+                hint="`forge target unsave` makes room",
             ) from None
         finally:
             if os.path.lexists(draft):
@@ -213,7 +212,7 @@ class _Saving:
             raise SnapshotFailed(
                 f"{self._store.directory} has only {show_bytes(free)} free,"
                 f" and {show_bytes(reserve_bytes)} stay free",
-                hint="`forge target snapshots rm` makes room",
+                hint="`forge target unsave` makes room",
             )
         written = sum(frame.stored_bytes for frame in writer.frames)
         if written > self._most:
@@ -239,7 +238,7 @@ class _Saving:
             toolchain=toolchain_of(self._source.path),
             left_out=len(tree.left_out),
             took_s=round(time.monotonic() - self._began, 3),
-            version=forge.__version__,
+            version=self._store.version,
             disk=self._source.token,
         )
         self._write(MANIFEST, Manifest(snapshot, tuple(layers), digest_of(index)).encode())

@@ -49,12 +49,19 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 class SnapshotStore:
     """The snapshots in a directory. One daemon uses it, and of that one thread at a time.
 
-    `reserve_bytes` is what a save leaves free there.
+    `reserve_bytes` is what a save leaves free there, `version` that of the Forge that saves.
     """
 
-    def __init__(self, directory: str, cores: int = 2, reserve_bytes: int = RESERVE_BYTES) -> None:
+    def __init__(
+        self,
+        directory: str,
+        cores: int = 2,
+        reserve_bytes: int = RESERVE_BYTES,
+        version: str = "",
+    ) -> None:
         self.directory = directory
         self.reserve_bytes = reserve_bytes
+        self.version = version
         self.threads = threads_for(cores)
 
     def room(self) -> Room:
