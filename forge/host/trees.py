@@ -173,13 +173,20 @@ class TreeFiles:
         """Return the descriptor of a directory, until the next call. Raises OSError."""
         if path != self._parent:
             self._leave()
-            for name in path.split("/"):
-                below = os.open(name, _DIRECTORY, dir_fd=self._directory)
-                if self._directory != self._root:
-                    os.close(self._directory)
-                self._directory = below
+            try:
+                for name in path.split("/") if path else ():
+                    self._enter(name)
+            except OSError:
+                self._leave()
+                raise
             self._parent = path
         return self._directory
+
+    def _enter(self, name: str) -> None:
+        below = os.open(name, _DIRECTORY, dir_fd=self._directory)
+        if self._directory != self._root:
+            os.close(self._directory)
+        self._directory = below
 
     def _leave(self) -> None:
         if self._directory != self._root:
