@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from forge.cli.cmd_snapshots import DIRECTORY, root_of, show_results, wait_for
+from forge.cli.cmd_snapshots import DIRECTORY, mount, root_of, show_results, wait_for
 from forge.cli.commands import Call, examples, json_option, pass_call
 from forge.cli.questions import ask_where, say
 from forge.cli.render import plain, print_json, print_lines
@@ -59,6 +59,8 @@ def adopt(
             "nobody can be asked whether to move them",
             hint="`--dry-run` shows them, `--yes` does not ask",
         )
+    if not to_snapshot:
+        mount(call)
     results, code = _move_each(call, found, to_snapshot=to_snapshot, asks=not yes)
     if call.as_json:
         print_json(results)

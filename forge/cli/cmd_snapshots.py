@@ -58,6 +58,7 @@ def restore(
     root = root_of(call, directory)
     if dry_run:
         return show_one(call, pick(call, root, snapshot_id), "would be restored")
+    mount(call)
     request = {"verb": "restore", "root": root, "id": snapshot_id, "replace": replace}
     return show_results(call, wait_for(call, {"type": "snapshot", **request}))
 
@@ -110,6 +111,11 @@ def wait_for(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         return ask(call, request, start=True, on_wait=line.show)
     finally:
         line.erase()
+
+
+def mount(call: Call) -> None:
+    """See that there is a RAM disk to put something on. Raises ForgeError."""
+    wait_for(call, {"type": "disk", "verb": "mount"})
 
 
 def show_results(call: Call, reply: dict[str, Any]) -> None:

@@ -85,6 +85,8 @@ class PrivateForge:
             lines.append(f'volume_name = "{self.mount_point.name}"')
         else:
             lines.append(f'mount_point = "{self.mount_point}"')
+        if "[snapshots]" not in more:
+            lines += ["[snapshots]", "enabled = false"]
         lines += ["[builds]", builds, more]
         Path(self.env["FORGE_CONFIG"]).write_text("\n".join(lines) + "\n")
 
