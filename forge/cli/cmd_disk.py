@@ -37,9 +37,10 @@ def mount(call: Call) -> None:
 @json_option
 @pass_call
 def unmount(call: Call, force: bool) -> None:
-    """Unmount the RAM disk. All that is on it is lost.
+    """Unmount the RAM disk. What was not saved on it is lost.
 
-    While builds use it, it is refused, and the builds are named.
+    Target dirs that changed are saved first, where snapshots are made by themselves, but not with
+    --force. While builds use it, it is refused, and the builds are named.
     """
     _change(call, {"verb": "unmount", "force": force})
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from forge.cli.decisions_of_builds import SENTENCES_OF_BUILDS
 from forge.cli.decisions_of_memory import SENTENCES_OF_MEMORY
+from forge.cli.decisions_of_targets import SENTENCES_OF_TARGETS
 from forge.cli.render import decision_line, plain
 from forge.core.units import plural, show_bytes, show_duration, show_mib
 
@@ -21,8 +22,8 @@ WRONG = frozenset((
     "build.orphaned", "cgroup.unlimited", "config.refused", "config.unwatched", "daemon.bug",
     "daemon.unreachable", "disk.failed", "disk.lost", "disk.unmeasured", "disk.unseen",
     "jobserver.failed", "link.killed", "memory.unmeasured", "peer.deaf", "peer.garbage",
-    "peer.oversize", "peer.refused", "shim.missing", "store.failed", "target.unlinked",
-    "unit.killed",
+    "peer.oversize", "peer.refused", "shim.missing", "store.failed", "target.task_failed",
+    "target.unlinked", "unit.killed",
 ))  # fmt: skip
 """Decisions that tell of something that went wrong."""
 
@@ -87,6 +88,7 @@ def _hint(entry: Entry) -> str:
 SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     **SENTENCES_OF_BUILDS,
     **SENTENCES_OF_MEMORY,
+    **SENTENCES_OF_TARGETS,
     "config.loaded": lambda e: f"configuration read: {e['file'] or 'no file, all defaults'}",
     "config.refused": _config_refused,
     "config.unwatched": lambda e: (
@@ -130,7 +132,6 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "shim.missing": lambda e: f"there is no shim, so builds have no gates: {e['reason']}",
     "shim.ready": lambda e: f"the shim is ready ({e['key']}): builds have gates",
     "store.failed": lambda e: f"the database could not be written: {e['why']}; {e['then']}",
-    "target.unlinked": lambda e: f"the link {e['link']} could not be made: {e['why']}",
 }
 
 

@@ -239,7 +239,8 @@ class TargetTasks:
         if running.is_stopped:
             self._tried.pop(task.path, None)
         fields = {"task": task.kind, "target_dir": task.path, "reason": event.reason}
-        actions: list[Action] = [Log("target.task_failed", fields)]
+        decision = "target.task_stopped" if running.is_stopped else "target.task_failed"
+        actions: list[Action] = [Log(decision, fields)]
         if task.kind is TaskKind.RESTORE:
             self._note(task, f"{event.reason}; building anew")
         return (

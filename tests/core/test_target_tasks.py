@@ -124,7 +124,7 @@ class TestABuild:
         assert task(made).path == PATH
         made.post(events.TaskDone(task(made).number, 1000, 0.1))
         made.receive(1, messages.Ended(exit=0))
-        assert second.phase is BuildPhase.PREPARING
+        assert str(second.phase) == BuildPhase.PREPARING
 
     def test_two_of_one_project_wait_for_one_restore(self):
         made = driver(SAVED)

@@ -11,7 +11,7 @@ import pytest
 from forge.client.adoptable import find_targets
 from forge.core.disk import Disk
 from forge.errors import SnapshotFailed, SnapshotRefused, TargetDirBusy, TreeRefused
-from forge.host import adoption, tree_copies
+from forge.host import adoption
 from forge.host.file_copies import FileCopies
 from forge.host.restoring import restore
 from forge.host.snapshots import SnapshotStore
@@ -119,7 +119,7 @@ def test_nothing_is_deleted_when_the_copy_is_not_the_same(project, disk, monkeyp
             os.pwrite(copy, b"\0\1\2\3", 1000)
         return copy
 
-    monkeypatch.setattr(tree_copies.FileCopies, "copy", wrong)
+    monkeypatch.setattr(FileCopies, "copy", wrong)
     before = content(project)
     with pytest.raises(TreeRefused, match="another content"):
         adopt(disk, project)

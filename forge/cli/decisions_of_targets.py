@@ -1,0 +1,50 @@
+"""What was done to whole target dirs, as sentences for people."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from forge.core.units import plural, show_bytes, show_duration
+
+Entry = Mapping[str, Any]
+
+_DONE = {
+    "save": "saved",
+    "restore": "restored",
+    "seed": "made from that of another checkout",
+    "adopt": "adopted from its project",
+    "keep": "moved from its project into a snapshot",
+    "disown": "given back to its project",
+}
+
+
+def _saving(entry: Entry) -> str:
+    count = plural(entry["target_dirs"], "target dir")
+    return f"the daemon was told to end, and saves {count} before that"
+
+
+def _saved(entry: Entry) -> str:
+    stored = show_bytes(entry["stored_bytes"])
+    return f"snapshot {entry['snapshot']} of {entry['target_dir']} was made: {stored}"
+
+
+def _task_done(entry: Entry) -> str:
+    size, took = show_bytes(entry["size_bytes"]), show_duration(entry["took_s"])
+    return f"{entry['target_dir']} was {_DONE[entry['task']]}: {size} in {took}"
+
+
+def _task_failed(entry: Entry) -> str:
+    return f"{entry['target_dir']} could not be {_DONE[entry['task']]}: {entry['reason']}"
+
+
+SENTENCES_OF_TARGETS: Mapping[str, Callable[[Entry], str]] = {
+    "daemon.saving": _saving,
+    "target.saved": _saved,
+    "target.swept": lambda e: f"deleted {e['path']}, which a daemon that was killed had half made",
+    "target.task_done": _task_done,
+    "target.task_failed": _task_failed,
+    "target.task_stopped": lambda e: (
+        f"{e['target_dir']} was not {_DONE[e['task']]} to the end: {e['reason']}"
+    ),
+    "target.unlinked": lambda e: f"the link {e['link']} could not be made: {e['why']}",
+    "target.unsaved": lambda e: f"snapshot {e['snapshot']} of {e['target_dir']} was deleted",
+}
