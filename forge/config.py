@@ -4,18 +4,28 @@
 its test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `toml` writes.
 """
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forge.config_values import (
+    absolute_path,
+    auto_or_yes_no,
+    count,
+    duration,
+    one_of,
+    size,
+    some_size,
+    url,
+    volume_name,
+    yes_no,
+)
 from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
 from forge.core.service import Misread, Service, read_service
 from forge.core.service_order import check_order
-from forge.core.units import parse_duration_s, parse_size_mib
 from forge.errors import ConfigInvalid
 
 
@@ -32,77 +42,6 @@ class Setting:
     default: Any
     meaning: str
     read: Callable[[Any], Any]
-
-
-def _one_of(*allowed: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in allowed:
-            raise ValueError
-        return str(value)
-
-    return read
-
-
-def _size(value: Any) -> int | None:
-    if value == "auto":
-        return None
-    if not isinstance(value, str):
-        raise ValueError
-    return parse_size_mib(value)
-
-
-def _some_size(value: Any) -> int:
-    size_mib = _size(value)
-    if not size_mib:
-        raise ValueError
-    return size_mib
-
-
-def _count(low: int, high: int) -> Callable[[Any], int | None]:
-    def read(value: Any) -> int | None:
-        if value == "auto":
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _absolute_path(value: Any) -> str | None:
-    if value == "auto":
-        return None
-    if not isinstance(value, str) or not os.path.isabs(os.path.expanduser(value)):
-        raise ValueError
-    return os.path.normpath(os.path.expanduser(value))
-
-
-def _volume_name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}", value):
-        raise ValueError
-    return value
-
-
-def _yes_no(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _duration(value: Any) -> float:
-    if not isinstance(value, str):
-        raise ValueError
-    return parse_duration_s(value)
-
-
-def _auto_or_yes_no(value: Any) -> bool | None:
-    return None if value == "auto" else _yes_no(value)
-
-
-def _url(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-        raise ValueError
-    return value.rstrip("/")
 
 
 _SIZE = 'a size such as "64GiB", or "auto"'
@@ -123,120 +62,120 @@ SETTINGS: tuple[Setting, ...] = (
         "disk.kind", f'"auto", {_KINDS} or "none"', "auto",
         "What the RAM disk is made of. `auto` takes the best that this user can have; `none` leaves"
         " every target dir where cargo puts it.",
-        _one_of("auto", "none", *DiskKind),
+        one_of("auto", "none", *DiskKind),
     ),
     Setting(
         "disk.size", _SIZE, "auto",
         "Size of the RAM disk, and its row of the memory map. `auto`: its part of what the models"
         " and the operating system leave, at most 64GiB.",
-        _size,
+        size,
     ),
     Setting(
         "disk.mount_point", 'an absolute path, or "auto"', "auto",
         "Where a tmpfs is mounted, or where the directory is for the kinds shm and directory."
         " macOS takes disk.volume_name instead.",
-        _absolute_path,
+        absolute_path,
     ),
     Setting(
         "disk.volume_name", "letters, digits, blanks, `_`, `.` and `-`, at most 63", "OptaBuilds",
         "Name of the volume on macOS: it is mounted at /Volumes/NAME.",
-        _volume_name,
+        volume_name,
     ),
     Setting(
         "disk.inodes", 'a whole number from 1000 to 1000000000, or "auto"', "auto",
         "How many files a tmpfs may hold. `auto`: one for each 4 KiB.",
-        _count(1000, 1_000_000_000),
+        count(1000, 1_000_000_000),
     ),
     Setting(
         "builds.override_config_target_dir", "true or false", True,
         "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
         " `--target-dir` and CARGO_TARGET_DIR always win.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "builds.gates", "true or false", True,
         "Whether each rustc and each linker starts through the native shim, which Forge compiles"
         " once with your rustc.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "builds.cgroup", "true or false", True,
         "Whether builds run in a cgroup of their own, on Linux where one can be had: without swap,"
         " and with a ceiling that leaves the low water to everybody else.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "builds.at_once", 'a whole number from 1 to 1000, or "auto"', "auto",
         "How many builds may compile at the same time; the others wait in line, an editor's short"
         " checks beside them. `auto`: as many as there are cores, and at least 2.",
-        _count(1, 1000),
+        count(1, 1000),
     ),
     Setting(
         "builds.rerun_killed", "true or false", True,
         "Whether a build of which a rustc or a linker was killed for memory runs once more, with"
         " that known. FORGE_RERUN=0 says no for one.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "builds.seed", "true or false", True,
         "Whether the first target dir of a checkout is made from that of another checkout of the"
         " same repository.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "snapshots.enabled", 'true, false or "auto"', "auto",
         "Whether target dirs are saved on the SSD by themselves: when idle, before the disk is"
         " unmounted and when the daemon is ended; false also keeps builds from restoring them."
         " `auto`: where the SSD has 64 GiB or more.",
-        _auto_or_yes_no,
+        auto_or_yes_no,
     ),
     Setting(
         "snapshots.dir", 'an absolute path, or "auto"', "auto",
         "Where snapshots are kept. `auto`: `snapshots` in the state directory.",
-        _absolute_path,
+        absolute_path,
     ),
     Setting(
         "snapshots.max_size", _SIZE, "auto",
         "How much all snapshots together may take. `auto`: a quarter of what is free there, at"
         " most 128GiB.",
-        _size,
+        size,
     ),
     Setting(
         "snapshots.keep", "a whole number from 1 to 100", 2,
         "How many snapshots of each target dir are kept.",
-        _count(1, 100),
+        count(1, 100),
     ),
     Setting(
         "snapshots.idle_after", 'a duration such as "15m", or "0" for never', "15m",
         "How long a target dir is not used before it is saved.",
-        _duration,
+        duration,
     ),
     Setting(
         "host.memory", _SIZE, "auto",
         "Memory of the machine. `auto`: what is measured; a cgroup's limit counts.",
-        _size,
+        size,
     ),
     Setting(
         "host.cores", 'a whole number from 1 to 4096, or "auto"', "auto",
         "Cores that Forge may plan with. `auto`: those this process may run on.",
-        _count(1, 4096),
+        count(1, 4096),
     ),
     Setting(
         "host.low_water", _SIZE, "auto",
         "Memory that must stay available: below it builds give way, step by step. `auto`: 4 % of"
         " the machine, at least 384MiB and at most 8GiB.",
-        _size,
+        size,
     ),
     *(
         Setting(
             row.setting, _SIZE, "auto",
             f"The row `{row.tenant}` of the memory map. `auto`: {_ROWS_BY_THEMSELVES[row.key]}.",
-            _size,
+            size,
         )
         for row in REFERENCE_ROWS
         if row.key in _ROWS_BY_THEMSELVES
@@ -244,18 +183,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "inference.url", "an http or https address", "http://127.0.0.1:8080",
         "Where the llama-server answers.",
-        _url,
+        url,
     ),
     Setting(
         "services.watch", "true or false", True,
         "Whether the daemon starts services again that died, where they have no manager of their"
         " own. `forge services watch off` turns it off until it is turned on.",
-        _yes_no,
+        yes_no,
     ),
     Setting(
         "daemon.log_size", 'a size such as "10MiB"', "10MiB",
         "Size at which the decision log is rotated; three older ones are kept.",
-        _some_size,
+        some_size,
     ),
 )  # fmt: skip
 

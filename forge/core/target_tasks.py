@@ -43,6 +43,7 @@ from forge.core.tasks import Task, TaskKind, progress
 if TYPE_CHECKING:
     from forge.core.state import State
 
+NICE = 10
 LOOKING = "the snapshots are being looked through"
 SPARE_BYTES = 256 * 1024 * 1024
 """What a restore or a seed leaves free on the RAM disk for the build that waits for it."""
@@ -280,7 +281,10 @@ class TargetTasks:
                 one.last_used_at, self._saved_at(one), now.wall_s, idle_s, machine_is_idle=is_idle
             )
         ]
-        return self.save(due[0]) if due else []
+        if not due:
+            return []
+        one = due[0]  # nobody waits for it: it gives way to whatever else there is to do
+        return self.start(replace(self.new(TaskKind.SAVE, one.path, one.root), nice=NICE))
 
     def check(self) -> None:
         """Assert the invariants."""

@@ -43,6 +43,7 @@ class Task:
     `source` is the project's own directory for ADOPT and KEEP, and where DISOWN puts it. `siblings`
     are target dirs with their roots, the one used last first. `most_bytes` is what there is room
     for where it goes. `replaces`: what is at `path` gives way; otherwise only an empty one does.
+    `nice` is how far its threads give way to others.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Task:
     replaces: bool = False
     snapshots_dir: str = ""
     cores: int = 2
+    nice: int = 0
 
     @property
     def name(self) -> str:

@@ -136,7 +136,7 @@ class _Teller:
 
 def perform(task: Task, on_bytes: Callable[[int, int], None]) -> tuple[int, Snapshot | None]:
     """Do what a task says; return the bytes it was about, and the snapshot it has made."""
-    store = SnapshotStore(task.snapshots_dir, task.cores, version=forge.__version__)
+    store = SnapshotStore(task.snapshots_dir, task.cores, version=forge.__version__, nice=task.nice)
     token = task.disk.token if task.disk else ""
     if task.kind is TaskKind.SAVE:
         saved = save(store, Source(task.path, task.root, token, task.name), task.most_bytes,

@@ -25,7 +25,7 @@ LEVEL = 1
 AHEAD = 2
 """Frames in flight for each thread: one at work, one that waits."""
 
-_DIGEST_BYTES = 16
+_DIGEST_DIGITS = 32  # 128 bits: against damage, which does not seek collisions
 
 
 class Frame(NamedTuple):
@@ -49,7 +49,8 @@ class FrameWriter:
         self._descriptor = descriptor
         self._pool = pool
         self._most = threads * AHEAD
-        self._pending: deque[Future[tuple[bytes, Frame]]] = deque()
+        self._pending: deque[tuple[Future[tuple[bytes, Frame]], bytearray]] = deque()
+        self._spare: list[bytearray] = []  # used again: new memory costs a fault a page
         self._buffer = bytearray(FRAME_BYTES)
         self._filled = 0
 
@@ -90,12 +91,15 @@ class FrameWriter:
     def _send(self) -> None:
         if len(self._pending) >= self._most:
             self._write_first()
-        content = memoryview(self._buffer)[: self._filled]
-        self._pending.append(self._pool.submit(_compress, content))
-        self._buffer, self._filled = bytearray(FRAME_BYTES), 0
+        future = self._pool.submit(_compress, self._buffer, self._filled)
+        self._pending.append((future, self._buffer))
+        self._buffer = self._spare.pop() if self._spare else bytearray(FRAME_BYTES)
+        self._filled = 0
 
     def _write_first(self) -> None:
-        stored, frame = self._pending.popleft().result()
+        future, buffer = self._pending.popleft()
+        stored, frame = future.result()
+        self._spare.append(buffer)
         write_all(self._descriptor, stored)
         self.frames.append(frame)
 
@@ -136,7 +140,7 @@ def unpack(stored: bytes, most_bytes: int) -> bytes:
 
 def digest_of(data: bytes | memoryview) -> str:
     """Return the digest that tells whether bytes are still the same."""
-    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
+    return hashlib.sha256(data).hexdigest()[:_DIGEST_DIGITS]
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -146,10 +150,11 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def _compress(content: memoryview) -> tuple[bytes, Frame]:
+def _compress(buffer: bytearray, length: int) -> tuple[bytes, Frame]:
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    stored = compressor.compress(content)
-    return stored, Frame(len(stored), len(content), digest_of(stored))
+    with memoryview(buffer) as whole, whole[:length] as content:
+        stored = compressor.compress(content)
+    return stored, Frame(len(stored), length, digest_of(stored))
 
 
 def _decompress(stored: bytes, frame: Frame) -> bytes:

@@ -33,7 +33,7 @@ from forge.host.snapshot_files import (
     read_small,
     write_file,
 )
-from forge.host.snapshots import DRAFT, SnapshotStore, step_back
+from forge.host.snapshots import DRAFT, SnapshotStore
 from forge.host.state_dir import private_dir
 from forge.host.tar_stream import END, header, padding
 from forge.host.toolchains import toolchain_of
@@ -172,7 +172,7 @@ class _Saving:
     def _write_layer(self, name: str, entries: Sequence[Entry]) -> tuple[Frame, ...]:
         descriptor = create(os.path.join(self._draft, name))
         try:
-            with ThreadPoolExecutor(self._store.threads, "save", step_back) as pool:
+            with ThreadPoolExecutor(self._store.threads, "save", self._store.step_back) as pool:
                 writer = FrameWriter(descriptor, pool, self._store.threads)
                 self._write_entries(writer, entries)
                 writer.close()

@@ -40,8 +40,6 @@ from forge.host.tar_stream import TarReader
 from forge.host.trees import Entry, Kind, remove_tree
 
 DRAFT = ".draft-"
-NICE = 10
-
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}(-[0-9]+)?")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
@@ -49,7 +47,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 class SnapshotStore:
     """The snapshots in a directory. One daemon uses it, and of that one thread at a time.
 
-    `reserve_bytes` is what a save leaves free there, `version` that of the Forge that saves.
+    `reserve_bytes` is what a save leaves free there, `version` that of the Forge that saves,
+    `nice` by how much its threads give way to others.
     """
 
     def __init__(
@@ -58,10 +57,12 @@ class SnapshotStore:
         cores: int = 2,
         reserve_bytes: int = RESERVE_BYTES,
         version: str = "",
+        nice: int = 0,
     ) -> None:
         self.directory = directory
         self.reserve_bytes = reserve_bytes
         self.version = version
+        self.nice = nice
         self.threads = threads_for(cores)
 
     def room(self) -> Room:
@@ -100,7 +101,7 @@ class SnapshotStore:
         manifest = self.manifest(snapshot.name, snapshot.id)
         left = {one.entry.path for one in self.index(snapshot.name, snapshot.id)
                 if one.entry.kind is Kind.FILE}  # fmt: skip
-        with ThreadPoolExecutor(self.threads, "check", step_back) as pool:
+        with ThreadPoolExecutor(self.threads, "check", self.step_back) as pool:
             for number, frames in enumerate(manifest.layers):
                 path = os.path.join(self.place(snapshot.name, snapshot.id), LAYERS[number])
                 with open(path, "rb") as file:
@@ -135,6 +136,12 @@ class SnapshotStore:
             raise NoSuchSnapshot(f"there is no snapshot {snapshot_id[:40]!r}")
         return os.path.join(self.directory, name, snapshot_id)
 
+    def step_back(self) -> None:
+        """Let this thread give way by `nice`, where threads have priorities of their own."""
+        if self.nice and sys.platform == "linux":
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self.nice)
+
     def remove(self, snapshot: Snapshot) -> None:
         """Delete a snapshot; layers that others share stay with those. Raises OSError."""
         place = self.place(snapshot.name, snapshot.id)
@@ -159,13 +166,6 @@ class SnapshotStore:
             return read_small(os.path.join(place, DISK)).decode("ascii", "replace")
         except SnapshotRefused:
             return ""
-
-
-def step_back() -> None:
-    """Let this thread give way to builds and to the model, where threads have priorities."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _listed(directory: str) -> list[str]:
