@@ -5,10 +5,10 @@ fields are ignored, so that a newer client can talk to an older daemon.
 """
 
 from dataclasses import MISSING, dataclass, field, fields
-from types import NoneType, UnionType
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from forge.core import wire
+from forge.core.message_fields import fits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,9 +330,6 @@ class ReserveEnded(UnitEnded):
     type_name = "reserve_ended"
 
 
-MOST = 2**63 - 1
-"""Numbers beyond that are no seconds, bytes or pids of anybody's."""
-
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
     SnapshotRequest, MoveRequest,
@@ -365,7 +362,7 @@ def _build(kind: type[Message], raw: dict[str, Any]) -> Message:
     for name, accepted in _schema(kind).items():
         if name not in raw:
             continue
-        if not _fits(raw[name], accepted):
+        if not fits(raw[name], accepted):
             raise ValueError(f"`{kind.type_name}`: field `{name}` has the wrong type")
         values[name] = raw[name]
     missing = [
@@ -386,28 +383,3 @@ def _schema(kind: type[Message]) -> dict[str, Any]:
         hints = get_type_hints(kind)
         _schemas[kind] = {one.name: hints[one.name] for one in fields(kind)}
     return _schemas[kind]
-
-
-def _fits(value: Any, accepted: Any) -> bool:
-    if isinstance(accepted, UnionType):
-        return any(_fits(value, option) for option in get_args(accepted))
-    origin = get_origin(accepted)
-    if origin is list:
-        (item,) = get_args(accepted)
-        return isinstance(value, list) and all(_fits(one, item) for one in value)
-    if origin is dict:
-        _, item = get_args(accepted)
-        return isinstance(value, dict) and all(_fits(one, item) for one in value.values())
-    if accepted is int:
-        return _is_number(value, int)
-    if accepted is float:
-        return _is_number(value, int | float)
-    if accepted is NoneType:
-        return value is None
-    return isinstance(value, accepted)
-
-
-def _is_number(value: Any, accepted: Any) -> bool:
-    """Say whether it is a number that can be reckoned with: JSON knows NaN and 1e999 as well."""
-    is_number = isinstance(value, accepted) and not isinstance(value, bool)
-    return is_number and -MOST <= value <= MOST
