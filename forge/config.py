@@ -203,6 +203,33 @@ SETTINGS: tuple[Setting, ...] = (
         _url,
     ),
     Setting(
+        "inference.enabled", "true or false", True,
+        "Whether Forge looks after inference servers: looks at them, keeps cores and memory for"
+        " them, and has builds give way.",
+        _yes_no,
+    ),
+    Setting(
+        "inference.cores", 'a whole number from 0 to 4096, or "auto"', "auto",
+        "Cores that builds leave free while a server generates or loads; at least one is left to"
+        " builds. `auto`: its threads (`-t`), half of the cores at most; one in eight where they"
+        " are not known.",
+        _count(0, 4096),
+    ),
+    Setting(
+        "inference.build_nice", "a whole number from 0 to 19", 10,
+        "How far builds step back on the cores for a server, as a nice: the cgroup of builds gets"
+        " the weight that this means while a server works, and where it has none, builds that start"
+        " while a server is there have it. 0: not at all.",
+        _count(0, 19),
+    ),
+    Setting(
+        "inference.protect", "true or false", False,
+        "Whether Forge may tell the kernel to spare the server, on Linux and as far as the user"
+        " that runs it may: a low `oom_score_adj`, and `memory.low` of a cgroup that is the"
+        " server's own.",
+        _yes_no,
+    ),
+    Setting(
         "services.watch", "true or false", True,
         "Whether the daemon starts services again that died, where they have no manager of their"
         " own. `forge services watch off` turns it off until it is turned on.",

@@ -112,8 +112,19 @@ def plan_of(report: Mapping[str, Any]) -> Plan:
         memory["available_bytes"],
         _disk_use(report.get("disk") or {}),
         TenantUse(max(0, buffer["booked_bytes"] - untouched_bytes), untouched_bytes),
+        *_inference_use(report.get("inference") or {}),
     )
     return Plan(rows, low_water_bytes, use)
+
+
+def _inference_use(inference: Mapping[str, Any]) -> tuple[TenantUse | None, TenantUse | None]:
+    """Return what models have, drafts among them, and what their servers have beside that."""
+    here = [one for one in inference.get("servers") or () if one.get("expected_bytes")]
+    if not here:
+        return None, None
+    model_bytes = sum(one["expected_bytes"] for one in here)
+    context_bytes = sum(one.get("anonymous_bytes") or 0 for one in here)
+    return TenantUse(model_bytes), TenantUse(context_bytes, inference.get("promised_bytes") or 0)
 
 
 def _disk_use(disk: Mapping[str, Any]) -> TenantUse:

@@ -28,13 +28,18 @@ OFF = "off: builds.cgroup is false"
 class BuildCgroup:
     """A cgroup for builds. `directory` is where its files are.
 
-    `caveats` are lines that say what it does not guarantee.
+    `caveats` are lines that say what it does not guarantee. `cpu_file` sets how much builds get of
+    cores that others want as well, and has `cpu_usual` in it at first; None: nothing weighs them.
+    `cpu_procs` is by what a process enters where that is a cgroup of its own (version 1).
     """
 
     directory: str
     version: int
     is_swap_off: bool
     caveats: tuple[str, ...] = ()
+    cpu_file: str | None = None
+    cpu_usual: int = 100
+    cpu_procs: str | None = None
 
     @property
     def procs(self) -> str:
@@ -99,6 +104,10 @@ class CgroupLife:
             return None
         return self.cgroup.procs
 
+    def cpu_procs_for(self, build: "Build") -> str | None:
+        """Return what a build is to enter besides, so that its cores can be weighed."""
+        return self.cgroup.cpu_procs if self.cgroup and self.procs_for(build) else None
+
     def report(self) -> dict[str, Any]:
         """Build the part of the status that tells of the cgroup."""
         cgroup = self.cgroup if self.is_wanted else None
@@ -107,6 +116,7 @@ class CgroupLife:
             "version": cgroup.version if cgroup else None,
             "swap_off": cgroup.is_swap_off if cgroup else False,
             "ceiling_bytes": self.ceiling_bytes if cgroup else None,
+            "weighs": bool(cgroup and cgroup.cpu_file),
             "caveats": list(cgroup.caveats) if cgroup else [],
             "failure": self.failure if self.is_wanted else OFF,
             "oom_score_adj": BUILD_OOM_SCORE_ADJ,

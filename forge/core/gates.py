@@ -169,8 +169,9 @@ class Gates:
         granted = self.memory.reservations.measure(available_bytes, used_bytes)
         return self._start(granted, now)
 
-    def shut_memory(self, on: bool, now: Moment) -> list[Action]:
-        """Let nothing that books bytes start, or go on."""
+    def shut_memory(self, on: bool, reason: str, now: Moment) -> list[Action]:
+        """Let nothing that books bytes start, for a reason, or go on."""
+        self.memory.why_shut = reason
         return self._start(self.memory.reservations.shut(on), now)
 
     def start_one(self, available_bytes: int, now: Moment) -> list[Action]:

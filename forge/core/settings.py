@@ -1,8 +1,9 @@
 """The settings that policy works with: the configuration after the machine was measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forge.core.disk import DiskSpec
+from forge.core.inference_policy import InferencePolicy
 from forge.core.memory_map import MemoryMap
 from forge.core.service import Service
 
@@ -30,6 +31,7 @@ class Settings:
     rerun_killed: bool = True
     override_config_target_dir: bool = True
     link_target: bool = False
+    inference: InferencePolicy = field(default_factory=InferencePolicy)
     config_file: str | None = None
     services: tuple[Service, ...] = ()
     watch_services: bool = True

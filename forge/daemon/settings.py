@@ -6,6 +6,8 @@ from pathlib import Path
 
 from forge import config, paths
 from forge.core.disk import DiskKind, DiskSpec
+from forge.core.inference_policy import InferencePolicy
+from forge.core.inference_settings import ServerSpec
 from forge.core.settings import Settings
 from forge.host import machine
 from forge.host.ramdisk import RamDisk
@@ -32,10 +34,21 @@ def load_settings(
         rerun_killed=cfg["builds.rerun_killed"],
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
+        inference=InferencePolicy(
+            servers=servers(cfg) if cfg["inference.enabled"] else (),
+            cores=cfg["inference.cores"],
+            protect=cfg["inference.protect"],
+            build_nice=cfg["inference.build_nice"],
+        ),
         config_file=str(cfg.path) if cfg.path else None,
         services=tuple(cfg.services.values()),
         watch_services=cfg["services.watch"],
     )
+
+
+def servers(cfg: config.Config) -> tuple[ServerSpec, ...]:
+    """Return the servers that are set."""
+    return tuple(ServerSpec(name=url, url=url) for url in (cfg["inference.url"],))
 
 
 def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec | None:

@@ -23,6 +23,14 @@ class BuildCgroups(Protocol):
         """Name a limit that `pid` would leave by entering; None when there is none."""
         ...
 
+    def weigh(self, file: str, value: int) -> None:
+        """Set how much builds get of cores that others want as well. Raises OSError."""
+        ...
+
+    def place_of(self, pid: int) -> str | None:
+        """Name the memory cgroup that a process is in; None where there is none."""
+        ...
+
     def close(self) -> None:
         """Remove the cgroup, unless builds are still in it."""
         ...
@@ -41,6 +49,14 @@ class NoBuildCgroups:
 
     def limit_left(self, pid: int) -> str | None:
         """Nobody can leave one."""
+        return None
+
+    def weigh(self, file: str, value: int) -> None:
+        """Never called: there is none."""
+        raise AssertionError("there is no cgroup to weigh")
+
+    def place_of(self, pid: int) -> str | None:
+        """Nobody is in one."""
         return None
 
     def close(self) -> None:
