@@ -20,8 +20,8 @@ from typing import Any
 
 from tests.bench.concurrent import CRATES
 from tests.bench.measure import machine, print_table, private_forge, report
-from tests.bench.random_gguf import shape_of, write_gguf
-from tests.llama_server import LlamaServer, llama_server
+from tests.llama.models import Model, write_model
+from tests.llama.server import LlamaServer, llama_server
 from tests.scenarios.conftest import PrivateForge, clean_env, package, registry_source
 
 MODEL_MIB = 256
@@ -46,7 +46,7 @@ class Client:
     def run(self) -> None:
         rng = random.Random(7)
         while not self._over.is_set():
-            words = " ".join(f"word{rng.randrange(999)}" for _ in range(16))
+            words = " ".join(f"word{rng.randrange(999)}" for _ in range(4))
             last = asked = time.perf_counter()
             for number, at in enumerate(self.server.stream(TOKENS, words, 600.0)):
                 (self.gaps_s if number else self.first_s).append(at - last)
@@ -160,7 +160,7 @@ def main() -> None:
         ]
         for one in projects:
             subprocess.run(["cargo", "fetch", "-q"], cwd=one, env=clean_env(), check=True)
-        model = write_gguf(place / "model.gguf", shape_of(MODEL_MIB))
+        model = write_model(place / "model.gguf", Model(layers=8).of_size(MODEL_MIB << 20))
         with llama_server(model) as server:
             for turn in range(args.rounds):
                 for way in ways[turn % len(ways) :] + ways[: turn % len(ways)]:

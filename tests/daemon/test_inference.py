@@ -9,10 +9,10 @@ from time import time
 
 import pytest
 
-from tests.bench.random_gguf import Shape, shape_of, write_gguf
 from tests.daemon.clients import open_build, project, replies
 from tests.daemon.harness import RealDaemon
-from tests.llama_server import BINARY, LlamaServer, free_port, llama_server
+from tests.llama.models import Model, write_model
+from tests.llama.server import BINARY, LlamaServer, free_port, llama_server
 
 pytestmark = pytest.mark.skipif(not BINARY.exists(), reason=f"there is no {BINARY}")
 
@@ -24,12 +24,12 @@ SLACK_S = 1.5
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "small.gguf", shape_of(48))
+    return write_model(tmp_path_factory.mktemp("gguf") / "small.gguf", Model().of_size(48 << 20))
 
 
 @pytest.fixture(scope="session")
 def other_model(tmp_path_factory):
-    return write_gguf(tmp_path_factory.mktemp("gguf") / "other.gguf", Shape(layers=2, emb=256))
+    return write_model(tmp_path_factory.mktemp("gguf") / "other.gguf", Model(layers=2))
 
 
 def a_daemon(tmp_path, url, more=""):

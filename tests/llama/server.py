@@ -25,6 +25,16 @@ def free_port() -> int:
         return port
 
 
+def forget_pages(file: Path) -> None:
+    """Drop a file from the page cache: its pages are charged to the cgroup that reads it first."""
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass
 class LlamaServer:
     """One server in a session of its own, as one in `screen` is."""
@@ -40,6 +50,8 @@ class LlamaServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, *, wait: bool = True) -> "LlamaServer":
+        if self.cgroup:
+            forget_pages(self.model)
         enter = f"echo 0 > {self.cgroup}/cgroup.procs && " if self.cgroup else ""
         command = [str(BINARY), "-m", str(self.model), "--port", str(self.port), "--metrics",
                    "--no-warmup", *self.args]  # fmt: skip
