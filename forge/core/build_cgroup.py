@@ -1,16 +1,18 @@
 """The cgroup that all builds run in (Linux): their memory is never swapped, and has a ceiling.
 
-The ceiling is what the machine can give at all: its memory less the low water. A tighter one, such
-as the row of the linker buffer, would end builds for what they wrote to the RAM disk: a tmpfs page
-is charged to whoever wrote it, and stays charged after that one has ended. Holding builds to their
-rows is the ledger's business; the ceiling only sees to it that the kernel ends a build which takes
-everything, and not somebody else. docs/design/build-cgroup.md has the measurements.
+The ceiling is what the machine can give at all: its memory less the low water, and less what models
+have. So builds that read and write whole disks lose page cache of their own to it, and not a
+model's pages; and what outruns the ladder ends among builds. A tighter one, such as the row of the
+linker buffer, would end builds for what they wrote to the RAM disk: a tmpfs page is charged to
+whoever wrote it, and stays charged after that one has ended. Holding builds to their rows is the
+ledger's business. docs/design/build-cgroup.md has the measurements.
 """
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from forge.core.actions import Action, LimitBuilds, Log, OpenBuildCgroup
+from forge.core.units import MIB
 
 if TYPE_CHECKING:
     from forge.core import events
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 BUILD_OOM_SCORE_ADJ = 500
 """What builds offer themselves with when memory runs out: before a model server, which has 0."""
+
+STEP_BYTES = 64 * MIB
+"""What models have changes by a little all the time; the ceiling follows in steps."""
+
+AGAIN_S = 5.0
+"""A ceiling that is below what builds have is as low as it can be, and lowered again later."""
 
 OFF = "off: builds.cgroup is false"
 
@@ -56,6 +64,7 @@ class CgroupLife:
         self.failure: str | None = None
         self.ceiling_bytes: int | None = None
         self._asked_bytes: int | None = None
+        self._asked_s = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -82,10 +91,16 @@ class CgroupLife:
         reading = self._state.memory.reading
         if self.cgroup is None or reading is None:
             return []
-        ceiling_bytes = max(0, reading.total_bytes - self._state.memory.low_water_bytes)
-        if ceiling_bytes == self._asked_bytes:
+        models_bytes = self._state.inference.held_bytes(reading)
+        room_bytes = reading.total_bytes - self._state.memory.low_water_bytes - models_bytes
+        ceiling_bytes = (
+            max(0, room_bytes // STEP_BYTES * STEP_BYTES) if models_bytes else room_bytes
+        )
+        is_too_high = self.ceiling_bytes is not None and self.ceiling_bytes > ceiling_bytes
+        is_time = is_too_high and reading.taken_s - self._asked_s >= AGAIN_S
+        if ceiling_bytes == self._asked_bytes and not is_time:
             return []
-        self._asked_bytes = ceiling_bytes
+        self._asked_bytes, self._asked_s = ceiling_bytes, reading.taken_s
         return [LimitBuilds(self.cgroup.directory, self.cgroup.version, ceiling_bytes)]
 
     def limited(self, event: "events.BuildsLimited", now: "Moment") -> list[Action]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from forge.core import events
 from forge.core.actions import Action, Log
 from forge.core.inference_actions import LookAtInference
-from forge.core.inference_claim import Claim
+from forge.core.inference_claim import Claim, is_below
 from forge.core.inference_day import Favour, InferenceDay
 from forge.core.inference_ranking import Ranking
 from forge.core.inference_seen import ServerSeen
 from forge.core.inference_server import Server, ServerState, cores_of
 from forge.core.inference_squeezes import Squeezes
+from forge.core.memory import Reading
 from forge.core.moment import Moment
 from forge.core.units import show_bytes
 
@@ -123,6 +124,20 @@ class Inference:
             elif residency.expected_bytes:
                 found.append(Claim(residency.evictable_bytes, residency.missing_bytes, place))
         return found
+
+    def held_bytes(self, reading: Reading) -> int:
+        """Return what servers have or are to have of the memory that `reading` tells of.
+
+        That is the tightest limit's, where there is one: a server beside it takes nothing of it.
+        """
+        limit = min(reading.limits, key=lambda one: one.limit_bytes, default=None)
+        if limit and limit.limit_bytes >= reading.machine_total_bytes:
+            limit = None
+        return sum(
+            one.residency.expected_bytes + (one.process.anonymous_bytes or 0)
+            for one in self.here
+            if one.process and (limit is None or is_below(self._places.get(one.name), limit.place))
+        )
 
     @property
     def promised_bytes(self) -> int:

@@ -27,12 +27,10 @@ class Claim:
         """Return all of it."""
         return self.evictable_bytes + self.missing_bytes
 
-    def is_below(self, limit: Limit) -> bool:
-        """Say whether the server is charged to the cgroup of a limit."""
-        if self.place is None:
-            return False
-        above = limit.place.rstrip("/")
-        return self.place == limit.place or self.place.startswith(f"{above}/")
+
+def is_below(place: str | None, above: str) -> bool:
+    """Say whether a cgroup is another one or below it; one that is not known is not."""
+    return place is not None and (place == above or place.startswith(f"{above.rstrip('/')}/"))
 
 
 MAC_WIRED_BYTES = 4096 * MIB
@@ -56,7 +54,7 @@ def beside(reading: Reading, claims: Iterable[Claim]) -> Reading:
 
 
 def _less(limit: Limit, claims: list[Claim]) -> Limit:
-    below = [claim for claim in claims if claim.is_below(limit)]
+    below = [claim for claim in claims if is_below(claim.place, limit.place)]
     evictable_bytes = sum(claim.evictable_bytes for claim in below)
     return replace(
         limit,

@@ -15,8 +15,11 @@ class BuildCgroups(Protocol):
         """Make the cgroup and turn swapping off in it, or say why that cannot be."""
         ...
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
-        """Set the most memory that all builds together may have. Raises OSError."""
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
+        """Set the most memory that all builds together may have; return what was set.
+
+        It is never below what they have. Raises OSError.
+        """
         ...
 
     def limit_left(self, pid: int) -> str | None:
@@ -43,7 +46,7 @@ class NoBuildCgroups:
         """Say why there is none."""
         return Missing("cgroup of builds", "this system can keep no single process out of swap")
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
         """Never called: there is none."""
         raise AssertionError("there is no cgroup to limit")
 

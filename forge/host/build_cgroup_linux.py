@@ -19,11 +19,12 @@ from pathlib import Path
 
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ, BuildCgroup
 from forge.core.memory import Missing
+from forge.core.units import MIB
 from forge.host import cgroups
 from forge.host.cgroup_memory import read_limits
 from forge.host.cgroups import V1, Hierarchy
 from forge.host.processes import identify
-from forge.host.small_files import read_text, reason_of
+from forge.host.small_files import figure, read_text, reason_of
 
 NOTE_NAME = "builds.cgroups"
 """In the state directory: the cgroups that we have made and not yet removed, one a line."""
@@ -39,6 +40,10 @@ _SWAP_SWITCH = {V1: "memory.swappiness", cgroups.V2: "memory.swap.max"}
 _CEILING = {V1: "memory.limit_in_bytes", cgroups.V2: "memory.max"}
 V1_SHARES = 1024
 """What one process of the usual priority weighs in version 1."""
+
+_USED = {V1: "memory.usage_in_bytes", cgroups.V2: "memory.current"}
+HEADROOM_BYTES = 64 * MIB
+"""A ceiling is so far above what builds have at least: they go on, and give way by the ladder."""
 
 _MEMSW = "memory.memsw.limit_in_bytes"
 
@@ -86,8 +91,15 @@ class LinuxBuildCgroups:
             return cgroup
         return _missing(refusal)
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
-        """Set the ceiling; version 1 wants memory and swap together never below memory alone."""
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
+        """Set the ceiling, or the least above what builds have; return which.
+
+        Below that, version 2 would end them at once, and version 1 refuses. Version 1 wants memory
+        and swap together never below memory alone.
+        """
+        kept_bytes = _kept_bytes(directory, version)
+        if kept_bytes:
+            ceiling_bytes = max(ceiling_bytes, kept_bytes + HEADROOM_BYTES)
         names = [_CEILING[version]]
         together = f"{directory}/{_MEMSW}"
         if version == V1 and os.path.exists(together):
@@ -95,6 +107,7 @@ class LinuxBuildCgroups:
             names = [_MEMSW, *names] if is_raised else [*names, _MEMSW]
         for name in names:
             _write(f"{directory}/{name}", str(ceiling_bytes))
+        return ceiling_bytes
 
     def limit_left(self, pid: int) -> str | None:
         """Name a limit of the cgroups that `pid` is in and the builds' cgroup is not."""
@@ -237,6 +250,18 @@ class LinuxBuildCgroups:
         except OSError:
             return False
         return True
+
+
+def _kept_bytes(directory: str, version: int) -> int:
+    """Return what is charged to a cgroup and is no page cache that can be dropped."""
+    try:
+        used_bytes = int(read_text(f"{directory}/{_USED[version]}"))
+        stat = read_text(f"{directory}/memory.stat")
+    except (OSError, ValueError):
+        return 0
+    prefix = "total_" if version == V1 else ""
+    files = (figure(stat, f"{prefix}{name}") or 0 for name in ("inactive_file", "active_file"))
+    return max(0, used_bytes - sum(files))
 
 
 def _turn_swap_off(switch: str) -> bool:

@@ -19,7 +19,7 @@ from forge.core.inference_seen import Answer
 from forge.core.pressure import Rung
 from tests.core.inference import BUSY, GIB, IDLE, MIB, NEED, Beside, process, seen, slots
 from tests.core.test_memory_gate import link, reason, unit, went
-from tests.core.test_memory_watch import LOW_WATER, read
+from tests.core.test_memory_watch import LOW_WATER, TOTAL, read
 
 NONE, LOADING, SLOW = seen(Answer.NONE), seen(Answer.LOADING), seen(Answer.SLOW)
 WHOLE, HALF = seen(of=process()), seen(of=process(2 * GIB))
@@ -380,3 +380,32 @@ def test_the_status_tells_of_servers_and_of_what_was_done():
     assert server["promised_bytes"] == 2 * GIB
     assert report["kept_cores"] == 2 and report["last_24h"]["squeezes"] == 0
     assert MIB < report["claimed_bytes"] == 3 * GIB
+
+
+def test_the_ceiling_of_builds_leaves_out_what_a_server_has_and_comes_back_with_its_end():
+    driver = Beside()
+    driver.post(events.BuildCgroupOpened(CGROUP))
+    read(driver, 20 * GIB)
+    driver.look(WHOLE)
+    read(driver, 20 * GIB)
+    driver.look(NONE)
+    read(driver, 20 * GIB)
+    ceilings = [one.ceiling_bytes for one in driver.asked(actions.LimitBuilds)]
+    assert ceilings[0] == ceilings[2] == TOTAL - LOW_WATER
+    assert 0 <= ceilings[0] - 5 * GIB - ceilings[1] < 64 * MIB, "4 of weights, and 1 of its own"
+
+
+def test_a_ceiling_that_could_not_be_lowered_all_the_way_is_lowered_again_later():
+    driver = Beside()
+    driver.post(events.BuildCgroupOpened(CGROUP))
+    driver.look(WHOLE)
+    read(driver, 20 * GIB)
+    wanted = last(driver, actions.LimitBuilds).ceiling_bytes
+    driver.post(events.BuildsLimited(wanted + GIB))
+    read(driver, 20 * GIB)
+    assert len(driver.asked(actions.LimitBuilds)) == 1
+    read(driver, 20 * GIB, after_s=6.0)
+    assert len(driver.asked(actions.LimitBuilds)) == 2
+    driver.post(events.BuildsLimited(wanted))
+    read(driver, 20 * GIB, after_s=6.0)
+    assert len(driver.asked(actions.LimitBuilds)) == 2

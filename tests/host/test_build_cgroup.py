@@ -291,3 +291,16 @@ def test_the_memory_cgroup_of_a_process_is_named(tmp_path):
     plant(tmp_path, {"proc/77/cgroup": "4:memory:/model\n"})
     one = door(tmp_path, Kernel(V1_FILES))
     assert (one.place_of(77), one.place_of(78)) == ("/model", None)
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "cache_mib", "set_mib"), [(0, 0, 100), (90, 70, 100), (200, 20, 244)]
+)
+def test_a_ceiling_is_never_set_below_what_builds_have(tmp_path, used_mib, cache_mib, set_mib):
+    a_v1(tmp_path)
+    stat = f"total_inactive_file {cache_mib * MIB}\ntotal_active_file 0\n"
+    files = {"memory.usage_in_bytes": str(used_mib * MIB), "memory.stat": stat}
+    one = door(tmp_path, Kernel({**V1_FILES, **files}))
+    cgroup = one.open()
+    assert one.limit(cgroup.directory, cgroup.version, 100 * MIB) == set_mib * MIB
+    assert text(cgroup.directory, "memory.limit_in_bytes") == str(set_mib * MIB)
