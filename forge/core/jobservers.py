@@ -166,7 +166,8 @@ class Jobservers:
         Between the end of a unit and cargo's notice of it, its token looks like a thread.
         """
         cores = self._cores()
-        cores = max(1, cores - self._state.inference.kept_cores) if cores else 0
+        kept = self._state.gates.kept_cores = self._state.inference.kept_cores
+        cores = max(1, cores - kept) if cores else 0
         threads = sum(
             min(count, self._before.get(build, 0))
             for build, count in self.threads.items()

@@ -98,6 +98,7 @@ def test_cores_are_kept_while_it_is_busy_and_given_back_within_a_second():
     assert [went(driver, conn) for conn in range(10, 15)] == [True, True, True, False, False]
     driver.look(IDLE)
     assert not went(driver, 13), "one client's pause"
+    assert "; 1 core kept for inference" in reason(driver, 13)
     driver.look(IDLE), driver.look(IDLE)
     assert went(driver, 13) and not went(driver, 14)
     assert [one["kept"] for one in logs(driver, "inference.kept_cores")] == [1, 0]
