@@ -1,10 +1,11 @@
-"""A 1 GiB model in a cgroup of 2.5 GiB beside heavy links: `python -m tests.bench.residency`.
+"""A 1 GiB model in a cgroup of 2.5 GiB beside heavy builds: `python -m tests.bench.residency`.
 
 The server, the daemon and the builds are all in one cgroup; the kernel takes its page cache when
 its limit is reached. The model is mapped, and not locked; with `--locked` it is. Two ways in turn:
-plain cargo, and Forge. Six links of 250 MiB of objects each want about 500 MiB at once. What is
-shown is the least of the model that was in memory, sampled ten times a second, what the server read
-from disk, refaults of the cgroup, and whether anybody was killed. As root, with cgroup version 1.
+plain cargo, and Forge. Each of four builds has two binaries that carry 64 MiB of data, so that a
+rustc, and its linker after it, need about 400 MiB. What is shown is the least of the model that was
+in memory, sampled ten times a second, what the server read from disk, refaults of the cgroup, and
+whether anybody was killed. As root, with cgroup version 1.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,7 +23,6 @@ from typing import Any
 
 import psutil
 
-from tests.bench.links import make_crate, make_object
 from tests.bench.measure import machine, print_table, private_forge, report
 from tests.llama.models import Model, write_model
 from tests.llama.server import LlamaServer, llama_server
@@ -30,10 +31,29 @@ from tests.scenarios.tight_cgroup import tight_cgroup
 
 MODEL_MIB = 1024
 LIMIT_MIB = 2560
-CRATES = 6
+CRATES = 4
+BINARIES = ("one", "two")
+DATA_MIB = 64
+SOURCE = """static DATA: &[u8] = include_bytes!("../../data");
+fn main() { println!("{}", DATA[std::env::args().count() * 4096]); }
+"""
 LOCK = ("--load-mode", "mmap+mlock")
 SERVER = ("-t", "1", "-np", "1", "-c", "2048", "--cache-ram", "0")
 CARGO, FORGE = "cargo", "forge"
+
+
+def make_crate(place: Path, name: str) -> Path:
+    """Write a crate with two binaries that carry data."""
+    root = place / name
+    (root / "src" / "bin").mkdir(parents=True)
+    (root / "Cargo.toml").write_text(
+        f'[package]\nname = "{name}"\nversion = "0.1.0"\nedition = "2021"\n'
+        "[profile.dev]\nincremental = false\n"
+    )
+    (root / "data").write_bytes(os.urandom(DATA_MIB << 20))
+    for binary in BINARIES:
+        (root / "src" / "bin" / f"{binary}.rs").write_text(SOURCE)
+    return root
 
 
 @dataclass
@@ -93,15 +113,13 @@ def measured(
     way: str, crates: list[Path], forge: PrivateForge, model: Path, locked: bool
 ) -> dict[str, Any]:
     """Build all crates cold and at once beside the server, one way."""
-    for crate in crates:
-        shutil.rmtree(forge.home / f"plain-{crate.name}", ignore_errors=True)
     with tight_cgroup(LIMIT_MIB << 20) as cgroup:
         inside = f'echo 0 > {cgroup}/cgroup.procs && exec "$@"'
         args = (*SERVER, *(LOCK if locked else ()))
         with llama_server(model, *args, cgroup=cgroup) as server:
             assert server.process
             forge.configure(size="256MiB", kind="directory", builds="at_once = 8", more=(
-                f"[host]\ncores = 8\n[memory_map]\nmodel = \"1GiB\"\n"
+                f"[memory_map]\nmodel = \"1GiB\"\n"
                 f'[inference]\nurl = "{server.url}"\n'
             ))  # fmt: skip
             forge.prefix = ("sh", "-c", inside, "sh")
@@ -148,6 +166,7 @@ def measured(
 def _start(way: str, crates: list[Path], forge: PrivateForge, inside: str) -> list[Any]:
     builds = []
     for crate in crates:
+        shutil.rmtree(forge.home / f"plain-{crate.name}", ignore_errors=True)
         plain = clean_env() | {"CARGO_TARGET_DIR": str(forge.home / f"plain-{crate.name}")}
         command, env = ["cargo"], plain
         if way is FORGE:
@@ -169,14 +188,13 @@ def main() -> None:
     parser.add_argument("--locked", action="store_true", help="lock the model")
     parser.add_argument("--place", type=Path, help="a directory on a disk, for model and objects")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(1))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was made is taken away
     before = machine()
     raw: dict[str, list[dict[str, Any]]] = {CARGO: [], FORGE: []}
     with private_forge() as forge, tempfile.TemporaryDirectory(dir=args.place) as name:
         place = Path(name)
         model = write_model(place / "model.gguf", Model(layers=8).of_size(MODEL_MIB << 20))
-        bulk = make_object(place)
-        crates = [make_crate(place, f"heavy{number}", bulk) for number in range(CRATES)]
+        crates = [make_crate(place, f"heavy{number}") for number in range(CRATES)]
         for turn in range(args.rounds):
             for way in (CARGO, FORGE) if turn % 2 else (FORGE, CARGO):
                 raw[way].append(measured(way, crates, forge, model, args.locked))
