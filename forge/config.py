@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forge.config_servers import read_key_file, read_urls
 from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
 from forge.core.service import Misread, Service, read_service
@@ -87,12 +88,6 @@ def _yes_no(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
     return value
-
-
-def _url(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-        raise ValueError
-    return value.rstrip("/")
 
 
 _SIZE = 'a size such as "64GiB", or "auto"'
@@ -198,9 +193,14 @@ SETTINGS: tuple[Setting, ...] = (
         if row.key in _ROWS_BY_THEMSELVES
     ),
     Setting(
-        "inference.url", "an http or https address", "http://127.0.0.1:8080",
-        "Where the llama-server answers.",
-        _url,
+        "inference.url", "an http or https address, or a list of them", "http://127.0.0.1:8080",
+        "Where the llama-server answers, or all of several.",
+        read_urls,
+    ),
+    Setting(
+        "inference.api_key_file", "an absolute path, or nothing", "",
+        "A file that has the key of the servers in its first line, where they want one.",
+        read_key_file,
     ),
     Setting(
         "inference.enabled", "true or false", True,

@@ -40,6 +40,7 @@ class ServerState(StrEnum):
 class Server:
     """What is known of one server. Invariant: one that is absent has no process and needs nothing.
 
+    `mapped_bytes` are what it had mapped of models at the last look at its memory.
     `activity` is its state but for being squeezed: a server that is may be idle or busy.
     """
 
@@ -57,6 +58,7 @@ class Server:
     slow_since_s: float | None = None
     generated: float = 0.0
     residency: Residency = field(default_factory=Residency)
+    mapped_bytes: int = 0
     _asked_s: float = float("-inf")
     _decoded: dict[int, int] = field(default_factory=dict)
     _total: int | None = None
@@ -90,7 +92,8 @@ class Server:
             self._count(seen.served, now_s)
         if seen.process:
             self.process = seen.process
-            if is_deep(seen.process):
+            if seen.process.is_deep:
+                self.mapped_bytes = sum(one.size_bytes for one in seen.process.models)
                 is_ready = activity is not ServerState.LOADING
                 self.residency.look(seen.process, self.generated, now_s, is_ready=is_ready)
 
@@ -121,7 +124,7 @@ class Server:
         process = self.process
         if process is None or process.anonymous_bytes is None:
             return self.need.growth_bytes if is_up else self.need.total_bytes
-        files_bytes = sum(one.size_bytes for one in process.models)
+        files_bytes = self.mapped_bytes
         most_bytes = max(0, self.need.total_bytes - files_bytes)
         most_bytes = min(most_bytes, self.need.growth_bytes) if is_up else most_bytes
         left_bytes = self.need.total_bytes - files_bytes - process.anonymous_bytes
@@ -157,6 +160,7 @@ class Server:
     def _leave(self) -> None:
         self.served = self.process = self.need = self.model_path = self._total = None
         self.no_process = self.no_need = ""
+        self.mapped_bytes = 0
         self.residency = Residency()
         self._decoded.clear()
         self._trail.clear()
@@ -185,11 +189,6 @@ def is_asked(served: Served) -> bool:
     """Say whether requests are being answered, or wait."""
     by_slot = any(one.is_busy for one in served.slots or ())
     return by_slot or bool(served.busy_slots) or bool(served.deferred)
-
-
-def is_deep(process: ServerProcess) -> bool:
-    """Say whether a look at the process tells what it has."""
-    return process.resident_bytes is not None or bool(process.models)
 
 
 def cores_of(server: Server, cores: int) -> int:

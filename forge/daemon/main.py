@@ -176,6 +176,7 @@ async def _serve(
     loop.stop()
     watches.close()
     performer.close()
+    ports.inference.close()
     jobservers.close(state.jobservers.tokens.withdrawn())
     build_cgroups.close()
 

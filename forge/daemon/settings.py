@@ -9,8 +9,10 @@ from forge.core.disk import DiskKind, DiskSpec
 from forge.core.inference_policy import InferencePolicy
 from forge.core.inference_settings import ServerSpec
 from forge.core.settings import Settings
+from forge.errors import ConfigInvalid
 from forge.host import machine
 from forge.host.ramdisk import RamDisk
+from forge.host.small_files import read_text, reason_of
 
 INODE_BYTES = 4096
 
@@ -47,8 +49,18 @@ def load_settings(
 
 
 def servers(cfg: config.Config) -> tuple[ServerSpec, ...]:
-    """Return the servers that are set."""
-    return tuple(ServerSpec(name=url, url=url) for url in (cfg["inference.url"],))
+    """Return the servers that are set. Raises ConfigInvalid for a key that cannot be read."""
+    file = cfg["inference.api_key_file"]
+    key = None
+    if file:
+        try:
+            key = (read_text(file).splitlines() or [""])[0].strip() or None
+        except OSError as error:
+            raise ConfigInvalid(
+                f"`inference.api_key_file` cannot be read: {reason_of(error)}",
+                hint="it has the key in its first line, and only you may read it",
+            ) from None
+    return tuple(ServerSpec(name=url, url=url, api_key=key) for url in cfg["inference.url"])
 
 
 def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec | None:

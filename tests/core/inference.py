@@ -36,7 +36,7 @@ def process(
 ) -> ServerProcess:
     """A process with one mapped model, of which so much is in memory."""
     given = {"started_s": 1.0, "anonymous_bytes": GIB, "locked_bytes": 0, "swapped_bytes": 0,
-             "read_bytes": 0, "resident_bytes": resident_bytes + GIB}  # fmt: skip
+             "read_bytes": 0, "is_deep": True, "resident_bytes": resident_bytes + GIB}  # fmt: skip
     models = (MappedModel(MODEL, size_bytes, resident_bytes),)
     return ServerProcess(pid=pid, models=models, **{**given, **fields})
 

@@ -24,7 +24,7 @@ MODEL = st.builds(MappedModel, st.sampled_from(["/a", "/b"]), st.integers(0, 1 <
 PROCESS = st.builds(
     ServerProcess, st.integers(1, 3), st.sampled_from([1.0, 2.0]), resident_bytes=BYTES,
     anonymous_bytes=BYTES, locked_bytes=BYTES, swapped_bytes=BYTES, read_bytes=BYTES,
-    refaults=COUNT, models=st.lists(MODEL, max_size=2).map(tuple),
+    refaults=COUNT, is_deep=st.booleans(), models=st.lists(MODEL, max_size=2).map(tuple),
 )  # fmt: skip
 NEED = st.builds(Need, *(st.integers(0, 1 << 40) for _ in range(6)))
 SEEN = st.builds(

@@ -64,6 +64,13 @@ def server_of(daemon):
     return one
 
 
+def whole_servers(daemon, count):
+    """All servers, once so many are there and their memory was looked at."""
+    servers = inference(daemon)["servers"]
+    is_done = len(servers) == count and all(s["slots"] and s["expected_bytes"] for s in servers)
+    return servers if is_done else None
+
+
 def wait_state(daemon, *states):
     return daemon.wait_for(lambda: server_of(daemon)["state"] in states, f"state {states}")
 
@@ -147,6 +154,28 @@ def test_a_server_that_is_stopped_keeps_its_state_and_nothing_else_waits_for_it(
         assert daemon.status()["memory"]["failure"] is None
         _go_on(server)
         daemon.wait_for(lambda: server_of(daemon)["slow_s"] is None, "it answers again")
+
+
+def test_two_servers_one_of_which_wants_a_key_are_told_apart(tmp_path, model, other_model):
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    args = ("-t", "1", "-np", "1", "-c", "1024")
+    with (
+        llama_server(model, *args) as first,
+        llama_server(other_model, *args, "--api-key", "secret") as second,
+    ):
+        one = a_daemon(tmp_path, "", f'api_key_file = "{key}"\n')
+        one.config.write_text(
+            one.config.read_text().replace('url = ""', f'url = ["{first.url}", "{second.url}"]')
+        )
+        try:
+            one.start()
+            told = one.wait_for(lambda: whole_servers(one, 2), "both servers, whole")
+            assert [s["state"] for s in told] == ["idle", "idle"]
+            assert told[0]["expected_bytes"] > told[1]["expected_bytes"] > 0
+            assert "secret" not in (one.home / "state" / "forged.log").read_text()
+        finally:
+            one.close()
 
 
 def _stop(server: LlamaServer):

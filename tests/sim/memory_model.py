@@ -82,7 +82,7 @@ class BesideModel(ByForge):
         process = ServerProcess(
             pid=7, started_s=1.0, argv=("llama-server", "-t", "8"), resident_bytes=resident_bytes,
             anonymous_bytes=0, locked_bytes=0, swapped_bytes=0,
-            read_bytes=int(self.model.read_bytes),
+            read_bytes=int(self.model.read_bytes), is_deep=True,
             models=(MappedModel("/m", MODEL_BYTES, resident_bytes),),
         )  # fmt: skip
         served = Served(self.answer, slots=(slot,), model_path="/m")
