@@ -4,6 +4,7 @@ from datetime import datetime
 
 import click
 
+from forge.cli.cmd_inference_launch import command, plan
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask, ask_status
 from forge.cli.render import print_json, print_lines
@@ -12,9 +13,19 @@ from forge.cli.view_inference import inference_view, squeezes_view
 MAX_LIMIT = 500
 
 
-@click.group(cls=Group, epilog=examples("forge inference status", "forge inference history"))
+@click.group(
+    cls=Group,
+    epilog=examples(
+        "forge inference status", "forge inference plan", "forge inference command",
+        "forge inference history",
+    ),
+)  # fmt: skip
 def inference() -> None:
-    """Show the inference servers beside the builds."""
+    """Plan, start and look at the inference servers beside the builds."""
+
+
+inference.add_command(plan)
+inference.add_command(command)
 
 
 @inference.command(

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forge import config, paths
+from forge.config_inference import launch_of
 from forge.core.disk import DiskKind, DiskSpec
 from forge.core.inference_policy import InferencePolicy
 from forge.core.inference_settings import ServerSpec
 from forge.core.settings import Settings
 from forge.errors import ConfigInvalid
 from forge.host import machine
+from forge.host.inference_files import found_rows
 from forge.host.ramdisk import RamDisk
 from forge.host.small_files import read_text, reason_of
 
@@ -22,7 +24,9 @@ def load_settings(
 ) -> tuple[config.Config, Settings]:
     """Read forge.toml and fill in what it leaves to the machine. Raises ConfigInvalid."""
     cfg = config.load(Path(file))
-    memory_map = config.memory_map(cfg, cfg["host.memory"] or machine.memory_mib(), file)
+    found = found_rows(launch_of(cfg))
+    total_mib = cfg["host.memory"] or machine.memory_mib()
+    memory_map = config.memory_map(cfg, total_mib, file, found.mib)
     return cfg, Settings(
         disk=_disk_spec(cfg, memory_map.size_mib("ram_disk"), ramdisk),
         memory_map=memory_map,
