@@ -35,8 +35,8 @@ def drawing(gaps_ms: Mapping[str, Sequence[float]]) -> str:
         parts.append(f"{text}{share:.0%}</text>")
     for ms in TICKS:
         if low <= ms <= high:
-            x = at(ms, 0).partition(",")[0]
-            text = f'<text x="{x}" y="{HEIGHT - 12}" text-anchor="middle" {FONT}>'
+            place = at(ms, 0).partition(",")[0]
+            text = f'<text x="{place}" y="{HEIGHT - 12}" text-anchor="middle" {FONT}>'
             parts.append(f"{text}{ms} ms</text>")
     for number, (way, gaps) in enumerate(gaps_ms.items()):
         color, ordered = COLORS[number % len(COLORS)], sorted(gaps)

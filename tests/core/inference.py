@@ -27,7 +27,7 @@ def spec(name: str = "main") -> ServerSpec:
     return ServerSpec(name=name, url=URL)
 
 
-def slots(*busy: bool, decoded: int = 0) -> tuple[Slot, ...]:
+def slots(*busy: bool, decoded: int | None = 0) -> tuple[Slot, ...]:
     return tuple(Slot(n, 4096, one, decoded=decoded) for n, one in enumerate(busy))
 
 

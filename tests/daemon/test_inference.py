@@ -179,8 +179,10 @@ def test_two_servers_one_of_which_wants_a_key_are_told_apart(tmp_path, model, ot
 
 
 def _stop(server: LlamaServer):
+    assert server.process
     os.kill(server.process.pid, signal.SIGSTOP)
 
 
 def _go_on(server: LlamaServer):
+    assert server.process
     os.kill(server.process.pid, signal.SIGCONT)

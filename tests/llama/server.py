@@ -105,7 +105,7 @@ class LlamaServer:
 @contextlib.contextmanager
 def llama_server(model: Path, *args: str, **fields: Any) -> Iterator[LlamaServer]:
     """Run a server; it is ended whatever happens."""
-    server = LlamaServer(model, **({"args": args} if args else {}), **fields)
+    server = LlamaServer(model, **({"args": args, **fields} if args else fields))
     try:
         yield server.start()
     finally:
