@@ -5,22 +5,25 @@ its test all read it. `tomllib` reads (toml 0.10.2 drops parts of valid TOML), `
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forge.config_inference import INFERENCE_SETTINGS
+from forge.config_servers import SERVER_SETTINGS
+from forge.config_snapshots import SNAPSHOT_SETTINGS
 from forge.config_values import (
-    absolute_path,
-    auto_or_yes_no,
-    count,
-    duration,
+    SIZE,
+    Setting,
+    count_of,
     one_of,
-    size,
-    some_size,
-    url,
-    volume_name,
-    yes_no,
+    read_absolute_path,
+    read_size,
+    read_some_size,
+    read_volume_name,
+    read_yes_no,
 )
 from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
@@ -28,23 +31,6 @@ from forge.core.service import Misread, Service, read_service
 from forge.core.service_order import check_order
 from forge.errors import ConfigInvalid
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its dotted key, what is right for it, its meaning, and how it is read.
-
-    `default` is what `forge config show` prints for a setting that is absent; "auto" means that it
-    is computed from the machine.
-    """
-
-    key: str
-    expects: str
-    default: Any
-    meaning: str
-    read: Callable[[Any], Any]
-
-
-_SIZE = 'a size such as "64GiB", or "auto"'
 _KINDS = ", ".join(f'"{kind}"' for kind in DiskKind)
 _ROWS_BY_THEMSELVES = {
     "model": "78GiB on a machine of exactly 256GiB, which is taken for the reference host; nothing"
@@ -65,136 +51,106 @@ SETTINGS: tuple[Setting, ...] = (
         one_of("auto", "none", *DiskKind),
     ),
     Setting(
-        "disk.size", _SIZE, "auto",
+        "disk.size", SIZE, "auto",
         "Size of the RAM disk, and its row of the memory map. `auto`: its part of what the models"
         " and the operating system leave, at most 64GiB.",
-        size,
+        read_size,
     ),
     Setting(
         "disk.mount_point", 'an absolute path, or "auto"', "auto",
         "Where a tmpfs is mounted, or where the directory is for the kinds shm and directory."
         " macOS takes disk.volume_name instead.",
-        absolute_path,
+        read_absolute_path,
     ),
     Setting(
         "disk.volume_name", "letters, digits, blanks, `_`, `.` and `-`, at most 63", "OptaBuilds",
         "Name of the volume on macOS: it is mounted at /Volumes/NAME.",
-        volume_name,
+        read_volume_name,
     ),
     Setting(
         "disk.inodes", 'a whole number from 1000 to 1000000000, or "auto"', "auto",
         "How many files a tmpfs may hold. `auto`: one for each 4 KiB.",
-        count(1000, 1_000_000_000),
+        count_of(1000, 1_000_000_000),
     ),
     Setting(
         "builds.override_config_target_dir", "true or false", True,
         "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
         " `--target-dir` and CARGO_TARGET_DIR always win.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "builds.gates", "true or false", True,
         "Whether each rustc and each linker starts through the native shim, which Forge compiles"
         " once with your rustc.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "builds.cgroup", "true or false", True,
         "Whether builds run in a cgroup of their own, on Linux where one can be had: without swap,"
         " and with a ceiling that leaves the low water to everybody else.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "builds.at_once", 'a whole number from 1 to 1000, or "auto"', "auto",
         "How many builds may compile at the same time; the others wait in line, an editor's short"
         " checks beside them. `auto`: as many as there are cores, and at least 2.",
-        count(1, 1000),
+        count_of(1, 1000),
     ),
     Setting(
         "builds.rerun_killed", "true or false", True,
         "Whether a build of which a rustc or a linker was killed for memory runs once more, with"
         " that known. FORGE_RERUN=0 says no for one.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "builds.link_target", "true or false", False,
         "Whether to put a link named `target` into a project that has none.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "builds.seed", "true or false", True,
         "Whether the first target dir of a checkout is made from that of another checkout of the"
         " same repository.",
-        yes_no,
+        read_yes_no,
     ),
+    *SNAPSHOT_SETTINGS,
     Setting(
-        "snapshots.enabled", 'true, false or "auto"', "auto",
-        "Whether target dirs are saved on the SSD by themselves: when idle, before the disk is"
-        " unmounted and when the daemon is ended; false also keeps builds from restoring them."
-        " `auto`: where the SSD has 64 GiB or more.",
-        auto_or_yes_no,
-    ),
-    Setting(
-        "snapshots.dir", 'an absolute path, or "auto"', "auto",
-        "Where snapshots are kept. `auto`: `snapshots` in the state directory.",
-        absolute_path,
-    ),
-    Setting(
-        "snapshots.max_size", _SIZE, "auto",
-        "How much all snapshots together may take. `auto`: a quarter of what is free there, at"
-        " most 128GiB.",
-        size,
-    ),
-    Setting(
-        "snapshots.keep", "a whole number from 1 to 100", 2,
-        "How many snapshots of each target dir are kept.",
-        count(1, 100),
-    ),
-    Setting(
-        "snapshots.idle_after", 'a duration such as "15m", or "0" for never', "15m",
-        "How long a target dir is not used before it is saved.",
-        duration,
-    ),
-    Setting(
-        "host.memory", _SIZE, "auto",
+        "host.memory", SIZE, "auto",
         "Memory of the machine. `auto`: what is measured; a cgroup's limit counts.",
-        size,
+        read_size,
     ),
     Setting(
         "host.cores", 'a whole number from 1 to 4096, or "auto"', "auto",
         "Cores that Forge may plan with. `auto`: those this process may run on.",
-        count(1, 4096),
+        count_of(1, 4096),
     ),
     Setting(
-        "host.low_water", _SIZE, "auto",
+        "host.low_water", SIZE, "auto",
         "Memory that must stay available: below it builds give way, step by step. `auto`: 4 % of"
         " the machine, at least 384MiB and at most 8GiB.",
-        size,
+        read_size,
     ),
     *(
         Setting(
-            row.setting, _SIZE, "auto",
+            row.setting, SIZE, "auto",
             f"The row `{row.tenant}` of the memory map. `auto`: {_ROWS_BY_THEMSELVES[row.key]}.",
-            size,
+            read_size,
         )
         for row in REFERENCE_ROWS
         if row.key in _ROWS_BY_THEMSELVES
     ),
-    Setting(
-        "inference.url", "an http or https address", "http://127.0.0.1:8080",
-        "Where the llama-server answers.",
-        url,
-    ),
+    *SERVER_SETTINGS,
+    *INFERENCE_SETTINGS,
     Setting(
         "services.watch", "true or false", True,
         "Whether the daemon starts services again that died, where they have no manager of their"
         " own. `forge services watch off` turns it off until it is turned on.",
-        yes_no,
+        read_yes_no,
     ),
     Setting(
         "daemon.log_size", 'a size such as "10MiB"', "10MiB",
         "Size at which the decision log is rotated; three older ones are kept.",
-        some_size,
+        read_some_size,
     ),
 )  # fmt: skip
 
@@ -223,10 +179,13 @@ class Config:
         return key in self.values
 
 
-def memory_map(cfg: Config, total_mib: int, file: str) -> MemoryMap:
+def memory_map(
+    cfg: Config, total_mib: int, file: str, found_mib: Mapping[str, int] | None = None
+) -> MemoryMap:
     """Return the memory map of a machine with these settings.
 
-    Raises ConfigInvalid with `file` and the setting to change when it does not fit the memory.
+    What is found counts where it fits: a model that is too large must not stop builds. Raises
+    ConfigInvalid with `file` and the setting to change when what is set does not fit the memory.
     """
     wanted = {row.key: cfg[row.setting] for row in REFERENCE_ROWS}
     if cfg["disk.kind"] == "none":
@@ -237,8 +196,12 @@ def memory_map(cfg: Config, total_mib: int, file: str) -> MemoryMap:
             f"{file}: all {total_mib} MiB of memory are below the low water;"
             f" lower `host.low_water` ({low_water_mib} MiB)"
         )
+    asked = {key: mib for key, mib in wanted.items() if mib is not None}
     try:
-        return propose(total_mib, {key: mib for key, mib in wanted.items() if mib is not None})
+        if found_mib:
+            with suppress(ValueError):
+                return propose(total_mib, asked, found_mib)
+        return propose(total_mib, asked)
     except ValueError as error:
         raise ConfigInvalid(f"{file}: {error}") from None
 

@@ -1,15 +1,33 @@
-"""How values of forge.toml are read: one that is not right for its setting is a ValueError."""
+"""How one setting is told and read; every reader raises ValueError for what cannot be."""
 
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from forge.core.units import parse_duration_s, parse_size_mib
 
+SIZE = 'a size such as "64GiB", or "auto"'
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its dotted key, what is right for it, its meaning, and how it is read.
+
+    `default` is what `forge config show` prints for a setting that is absent; "auto" means that it
+    is computed from the machine.
+    """
+
+    key: str
+    expects: str
+    default: Any
+    meaning: str
+    read: Callable[[Any], Any]
+
 
 def one_of(*allowed: str) -> Callable[[Any], str]:
-    """Read one of these words."""
+    """Return a reader of one of some words."""
 
     def read(value: Any) -> str:
         if value not in allowed:
@@ -19,8 +37,8 @@ def one_of(*allowed: str) -> Callable[[Any], str]:
     return read
 
 
-def size(value: Any) -> int | None:
-    """Read a size in MiB; None for "auto"."""
+def read_size(value: Any) -> int | None:
+    """Read a size as whole MiB; None stands for "auto"."""
     if value == "auto":
         return None
     if not isinstance(value, str):
@@ -28,16 +46,16 @@ def size(value: Any) -> int | None:
     return parse_size_mib(value)
 
 
-def some_size(value: Any) -> int:
-    """Read a size that is not zero."""
-    size_mib = size(value)
+def read_some_size(value: Any) -> int:
+    """Read a size that is neither 0 nor "auto"."""
+    size_mib = read_size(value)
     if not size_mib:
         raise ValueError
     return size_mib
 
 
-def count(low: int, high: int) -> Callable[[Any], int | None]:
-    """Read a whole number within bounds; None for "auto"."""
+def count_of(low: int, high: int) -> Callable[[Any], int | None]:
+    """Return a reader of whole numbers; None stands for "auto"."""
 
     def read(value: Any) -> int | None:
         if value == "auto":
@@ -49,8 +67,8 @@ def count(low: int, high: int) -> Callable[[Any], int | None]:
     return read
 
 
-def absolute_path(value: Any) -> str | None:
-    """Read an absolute path, `~` included; None for "auto"."""
+def read_absolute_path(value: Any) -> str | None:
+    """Read a path, which may begin with `~`; None stands for "auto"."""
     if value == "auto":
         return None
     if not isinstance(value, str) or not os.path.isabs(os.path.expanduser(value)):
@@ -58,34 +76,48 @@ def absolute_path(value: Any) -> str | None:
     return os.path.normpath(os.path.expanduser(value))
 
 
-def volume_name(value: Any) -> str:
-    """Read what macOS takes as the name of a volume."""
+def read_volume_name(value: Any) -> str:
+    """Read a name that macOS gives a volume."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}", value):
         raise ValueError
     return value
 
 
-def yes_no(value: Any) -> bool:
+def read_yes_no(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
         raise ValueError
     return value
 
 
-def duration(value: Any) -> float:
-    """Read a duration in seconds."""
+def read_auto_or_yes_no(value: Any) -> bool | None:
+    """Read true or false; None stands for "auto"."""
+    return None if value == "auto" else read_yes_no(value)
+
+
+def read_duration_s(value: Any) -> float:
+    """Read a duration as seconds."""
     if not isinstance(value, str):
         raise ValueError
     return parse_duration_s(value)
 
 
-def auto_or_yes_no(value: Any) -> bool | None:
-    """Read true or false; None for "auto"."""
-    return None if value == "auto" else yes_no(value)
-
-
-def url(value: Any) -> str:
-    """Read the address of a server."""
+def read_url(value: Any) -> str:
+    """Read an address, without its last slash."""
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
         raise ValueError
     return value.rstrip("/")
+
+
+def read_words(value: Any) -> tuple[str, ...]:
+    """Read a list of words."""
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise ValueError
+    return tuple(value)
+
+
+def read_name(value: Any) -> str:
+    """Read a name or a path, which may begin with `~`."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return os.path.expanduser(value)

@@ -140,6 +140,20 @@ class ModelUnreadable(ForgeError):
     exit_code = os.EX_NOINPUT
 
 
+class ServerMissing(ForgeError):
+    """There is no llama-server to run. Exit code 127, as a shell would give."""
+
+    slug = "server-missing"
+    exit_code = 127
+
+
+class ServerUnknown(ForgeError):
+    """What is called llama-server does not say which options it knows."""
+
+    slug = "server-unknown"
+    exit_code = os.EX_UNAVAILABLE
+
+
 class DeadlineExceeded(ForgeError):
     """A command of the OS did not end in time; it and its children were ended."""
 

@@ -116,3 +116,30 @@ def test_the_example_of_the_reference_host_gives_the_rows_of_the_design():
     assert rows == [
         (row.tenant, f"{row.size_mib / 1024:.0f}", row.kind.value) for row in memory_map.rows
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("slots = 2", "inference.slots", 2),
+        ('kv_type = "q8_0"', "inference.kv_type", "q8_0"),
+        ('cache_ram = "0MiB"', "inference.cache_ram", 0),
+        ('args = ["--alias", "x"]', "inference.args", ("--alias", "x")),
+        ('model = "auto"', "inference.model", None),
+        ("lock = false", "inference.lock", False),
+    ],
+)
+def test_how_the_server_is_started_can_be_set(line, key, value):
+    assert config.parse(f"[inference]\n{line}\n", Path("f"))[key] == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "slots = 0", 'slots = "auto"', 'context = "auto"', 'cache_ram = "auto"', 'kv_type = "q9"',
+        'args = "--alias x"', "args = [1]", 'server = ""', 'model = "relative.gguf"', "lock = 1",
+    ],
+)  # fmt: skip
+def test_how_the_server_is_started_is_checked(line):
+    with pytest.raises(ConfigInvalid, match=r"f:2: `inference\."):
+        config.parse(f"[inference]\n{line}\n", Path("f"))

@@ -154,7 +154,7 @@ def test_every_decision_is_explained():
     text = sections("operations.md")["The decision log"]
     settings = {setting.key for setting in SETTINGS}
     kinds = "daemon|config|build|machine|disk|shim|cgroup|jobserver|reserve|target|peer"
-    kinds += "|memory|link|unit|history"
+    kinds += "|memory|link|unit|history|inference"
     pattern = rf"\"((?:{kinds})\.[a-z_]+)\""
     for layer in ("core", "daemon"):
         for path in (TOP / "forge" / layer).rglob("*.py"):

@@ -8,10 +8,10 @@ import click
 
 from forge import paths
 from forge.cli.commands import Call, examples, json_option, pass_call
-from forge.cli.questions import ask_status
+from forge.cli.questions import ask_status, say
 from forge.cli.render import console, plain, print_json, print_lines
 from forge.cli.view_plan import plan_view
-from forge.client import this_machine
+from forge.client import inference, this_machine
 from forge.config import Config, load, memory_map
 from forge.core.disk import DiskKind
 from forge.core.memory_map import MemoryMap, Row, Tenancy
@@ -43,11 +43,22 @@ def plan(call: Call, file: str | None) -> None:
     FILE must set host.memory; no daemon is asked about it.
     """
     found, why_not = _of_host(file) if file else _of_this_machine(call)
+    warning = "" if file else _warning(call, found.memory_map)
     if call.as_json:
-        print_json(_as_json(found, why_not, file))
+        print_json({**_as_json(found, why_not, file), "warning": warning or None})
     else:
         title = plain(file) if file else "this machine"
         print_lines(plan_view(found, title, plain(why_not or ""), console().width))
+        if warning:
+            say(f"warning: {warning}")
+
+
+def _warning(call: Call, memory_map: MemoryMap) -> str:
+    """Say what the map does not know of the configured models."""
+    try:
+        return inference.found(load(Path(paths.config_file(call.env)))).warning_beside(memory_map)
+    except ConfigInvalid as error:
+        return error.message  # a daemon keeps the map that held before
 
 
 def _of_host(file: str) -> tuple[Plan, str | None]:
@@ -73,7 +84,8 @@ def _of_this_machine(call: Call) -> tuple[Plan, str | None]:
         cfg = load(Path(file))
         total_mib = cfg["host.memory"] or this_machine.memory_mib()
         hint = f" ({error.hint})" if error.hint else ""
-        return _planned(cfg, total_mib, file), error.message + hint
+        found_mib = inference.found(cfg).mib
+        return _planned(cfg, total_mib, file, found_mib), error.message + hint
     finally:
         call.failure_fields = {}
     found = plan_of(report)
@@ -82,8 +94,10 @@ def _of_this_machine(call: Call) -> tuple[Plan, str | None]:
     return found, (report.get("memory") or {}).get("failure") or "the daemon has not measured yet"
 
 
-def _planned(cfg: Config, total_mib: int, file: str) -> Plan:
-    rows = memory_map(cfg, total_mib, file)
+def _planned(
+    cfg: Config, total_mib: int, file: str, found_mib: Mapping[str, int] | None = None
+) -> Plan:
+    rows = memory_map(cfg, total_mib, file, found_mib)
     low_water_mib = cfg["host.low_water"]
     if low_water_mib is None:
         return Plan(rows, proposed_low_water_bytes(total_mib * MIB))
@@ -112,8 +126,19 @@ def plan_of(report: Mapping[str, Any]) -> Plan:
         memory["available_bytes"],
         _disk_use(report.get("disk") or {}),
         TenantUse(max(0, buffer["booked_bytes"] - untouched_bytes), untouched_bytes),
+        *_inference_use(report.get("inference") or {}),
     )
     return Plan(rows, low_water_bytes, use)
+
+
+def _inference_use(inference: Mapping[str, Any]) -> tuple[TenantUse | None, TenantUse | None]:
+    """Return what models have, drafts among them, and what their servers have beside that."""
+    here = [one for one in inference.get("servers") or () if one.get("expected_bytes")]
+    if not here:
+        return None, None
+    model_bytes = sum(one["expected_bytes"] for one in here)
+    context_bytes = sum(one.get("anonymous_bytes") or 0 for one in here)
+    return TenantUse(model_bytes), TenantUse(context_bytes, inference.get("promised_bytes") or 0)
 
 
 def _disk_use(disk: Mapping[str, Any]) -> TenantUse:

@@ -11,7 +11,8 @@ from typing import Any
 import toml
 
 import forge
-from forge.config import SETTINGS, Config, Setting
+from forge.config import SETTINGS, Config
+from forge.config_values import Setting
 from forge.errors import ForgeError
 
 WIDTH = 96

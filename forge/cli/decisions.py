@@ -11,6 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from forge.cli.decisions_of_builds import SENTENCES_OF_BUILDS
+from forge.cli.decisions_of_inference import SENTENCES_OF_INFERENCE
 from forge.cli.decisions_of_memory import SENTENCES_OF_MEMORY
 from forge.cli.decisions_of_targets import SENTENCES_OF_TARGETS
 from forge.cli.render import decision_line, plain
@@ -19,8 +20,9 @@ from forge.core.units import plural, show_bytes, show_duration, show_mib
 Entry = Mapping[str, Any]
 
 WRONG = frozenset((
-    "build.orphaned", "cgroup.unlimited", "config.refused", "config.unwatched", "daemon.bug",
-    "daemon.unreachable", "disk.failed", "disk.lost", "disk.unmeasured", "disk.unseen",
+    "build.orphaned", "cgroup.unlimited", "cgroup.unweighed", "config.refused",
+    "config.unwatched", "daemon.bug", "daemon.unreachable", "disk.failed", "disk.lost",
+    "disk.unmeasured", "disk.unseen",
     "jobserver.failed", "link.killed", "memory.unmeasured", "peer.deaf", "peer.garbage",
     "peer.oversize", "peer.refused", "shim.missing", "store.failed", "target.task_failed",
     "target.unlinked", "unit.killed",
@@ -87,6 +89,7 @@ def _hint(entry: Entry) -> str:
 
 SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     **SENTENCES_OF_BUILDS,
+    **SENTENCES_OF_INFERENCE,
     **SENTENCES_OF_MEMORY,
     **SENTENCES_OF_TARGETS,
     "config.loaded": lambda e: f"configuration read: {e['file'] or 'no file, all defaults'}",

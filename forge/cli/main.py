@@ -24,6 +24,7 @@ OWN_COMMANDS = {
     "prio": "forge.cli.cmd_prio:prio",
     "hold": "forge.cli.cmd_hold:hold",
     "resume": "forge.cli.cmd_hold:resume",
+    "inference": "forge.cli.cmd_inference:inference",
     "reserve": "forge.cli.cmd_reserve:reserve",
     "disk": "forge.cli.cmd_disk:disk",
     "target": "forge.cli.cmd_target:target",

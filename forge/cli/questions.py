@@ -22,6 +22,7 @@ ANSWERS = {
     "set_priority": "ok",
     "hold": "ok",
     "history": "history",
+    "squeezes": "squeezes",
     "explain": "explained",
     "forget": "forgotten",
     "snapshot": "targets",

@@ -14,6 +14,7 @@ from rich.text import Text
 from forge.cli.render import plain
 from forge.cli.top_choice import Choice, Report, build_of, builds_of, project_of
 from forge.cli.top_tables import builds_table, gates_table, line_table, short_duration
+from forge.cli.view_inference import squeezed_words, top_words
 from forge.cli.view_memory import tight_words
 from forge.core.units import plural, show_bytes, show_mib
 
@@ -107,6 +108,8 @@ def _head(report: Report, problem: str, width: int, most: int) -> list[Text]:
         urgent.append(_fit(Text(line, "bold reverse"), width))
     if tight := tight_words(report.get("memory") or {}):
         urgent.append(_fit(Text(f"memory is {tight}", "bold reverse"), width))
+    if squeezed := squeezed_words(report.get("inference") or {}):
+        urgent.append(_fit(Text(squeezed, "bold reverse"), width))
     return [*_flow(_facts(report, width), width)[: max(1, most - len(urgent))], *urgent]
 
 
@@ -128,6 +131,8 @@ def _facts(report: Report, width: int) -> Iterable[Text]:
     memory = report.get("memory") or {}
     if memory.get("available_bytes") is not None:
         yield Text(f"memory {show_bytes(int(memory['available_bytes']))} available")
+    if words := top_words(report.get("inference") or {}):
+        yield Text(words)
     if report.get("stopping"):
         yield Text("the daemon ends")
 

@@ -104,7 +104,8 @@ def _sizes(row: Row, tenant: TenantUse | None, use: MachineUse | None) -> list[s
     if use is None:
         return [planned]
     if tenant is None:
-        return [planned, "part of O" if row.size_mib else "-", "-"]
+        whole = "A" if row.key == "draft_model" and use.model else "O"
+        return [planned, f"part of {whole}" if row.size_mib else "-", "-"]
     promised = show_bytes(tenant.promised_bytes) if tenant.promised_bytes else "-"
     return [planned, show_bytes(tenant.used_bytes), promised]
 

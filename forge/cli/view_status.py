@@ -16,6 +16,7 @@ from forge.cli.render import (
     swap_view,
     target_dirs_view,
 )
+from forge.cli.view_inference import inference_view
 from forge.cli.view_memory import memory_view
 from forge.core.units import plural, show_bytes, show_duration, show_duration_short, show_mib
 
@@ -27,6 +28,7 @@ def status_view(report: Report) -> RenderableType:
     for label, value in (
         ("RAM disk", disk_view(report.get("disk") or {})),
         ("memory", memory_view(report)),
+        ("inference", inference_view(report.get("inference") or {})),
         ("swap", swap_view(report.get("cgroup") or {}, report.get("memory") or {})),
         ("cores", Text(_cores_line(report))),
         ("gates", Text(_gates_line(report.get("shim") or {}))),

@@ -200,12 +200,13 @@ def _can_be_followed(go: dict[str, Any]) -> bool:
         return False
     if jobserver is not None and not isinstance(jobserver, dict):
         return False
-    if type(go.get("oom_score_adj", 0)) not in (int, NoneType):
+    if any(type(go.get(name, 0)) not in (int, NoneType) for name in ("oom_score_adj", "nice")):
         return False
     texts = [
         go.get("build"),
         go.get("target_dir") or "",
         go.get("cgroup") or "",
+        go.get("cpu_cgroup") or "",
         (jobserver or {"path": ""}).get("path"),
     ]
     words = [*env, *env.values(), *(word for one in lists for word in one), *texts]

@@ -1,4 +1,4 @@
-"""Where a build's processes belong: in the cgroup of builds, and first in line when memory ends.
+"""Where a build's processes belong: in the cgroup of builds, last to run, first to end for memory.
 
 The launcher goes there itself before it starts cargo, so everything below is born there and no pid
 can be mistaken. hooks/shim/src/place.rs does the same natively.
@@ -17,6 +17,10 @@ def enter(go: Mapping[str, Any]) -> bool | None:
     offer = go.get("oom_score_adj")
     if offer is not None:
         offer_first(offer)
+    step_back(go.get("nice") or 0)
+    if go.get("cpu_cgroup") is not None:
+        with suppress(OSError):  # how cores are shared is no part of the answer
+            _write(go["cpu_cgroup"], "0")
     procs = go.get("cgroup")
     if procs is None:
         return None
@@ -34,6 +38,13 @@ def offer_first(offer: int, path: str = OOM_SCORE_ADJ) -> None:
             own = int(file.read())
         if own < offer:
             _write(path, str(offer))
+
+
+def step_back(nice: int) -> None:
+    """Let others run first, by a nice that is never lowered; a higher one of the user's stays."""
+    nice = min(19, nice)
+    if os.getpriority(os.PRIO_PROCESS, 0) < nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 def _write(path: str, text: str) -> None:

@@ -12,13 +12,15 @@ from typing import Any
 
 import forge
 from forge import config, paths
+from forge.client import inference
 from forge.client.checks_host import host_rows
+from forge.client.checks_inference import server_rows
 from forge.client.checks_tools import tool_rows
 from forge.client.connection import connect
 from forge.core import checkup
 from forge.core.checkup import Row, Verdict
 from forge.core.memory import Reading
-from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
+from forge.core.memory_map import MemoryMap
 from forge.core.memory_watch import proposed_low_water_bytes
 from forge.core.start import is_inside_a_jobserver
 from forge.core.units import MIB, plural, show_duration
@@ -39,6 +41,7 @@ def check_all(env: Mapping[str, str], memory: Memory | None = None) -> list[Row]
         daemon,
         *daemon_rows(status, env),
         *memory_rows(env, status, memory or open_memory()),
+        *server_rows(env, status),
         *state_rows(paths.state_dir(env)),
         jobserver_row(env, status),
         *tool_rows(env),
@@ -116,11 +119,13 @@ def memory_rows(env: Mapping[str, str], status: dict[str, Any] | None, memory: M
     ]
     try:
         cfg = config.load(Path(paths.config_file(env)))
-        memory_map = _memory_map(cfg, reading)
     except ForgeError as error:
         return [*rows, Row("configuration", Verdict.FAIL, error.message, error.hint)]
-    except ValueError as error:
-        return [*rows, Row("memory map", Verdict.FAIL, str(error), "`forge config show`")]
+    found = inference.found(cfg)
+    try:
+        memory_map = _memory_map(cfg, reading, found.mib)
+    except ForgeError as error:
+        return [*rows, Row("memory map", Verdict.FAIL, error.message, "`forge config show`")]
     low_water_mib = cfg["host.low_water"]
     low_water_bytes = (
         proposed_low_water_bytes(reading.total_bytes)
@@ -128,19 +133,16 @@ def memory_rows(env: Mapping[str, str], status: dict[str, Any] | None, memory: M
         else low_water_mib * MIB
     )
     rows += [checkup.low_water_row(reading, low_water_bytes)]
-    rows += checkup.map_rows(memory_map, reading)
+    rows += checkup.map_rows(memory_map, reading, found.warning_beside(memory_map))
     if env.get("FORGE_PLATFORM", sys.platform) == "darwin":
         rows.append(_wired_limit_row(env, memory_map))
     return rows
 
 
-def _memory_map(cfg: config.Config, reading: Reading) -> MemoryMap:
-    """Return the map as the daemon makes it. Raises ValueError."""
+def _memory_map(cfg: config.Config, reading: Reading, found_mib: Mapping[str, int]) -> MemoryMap:
+    """Return the map as the daemon makes it. Raises ConfigInvalid."""
     total_mib = cfg["host.memory"] or reading.total_bytes // MIB
-    keys = {row.key: f"memory_map.{row.key}" for row in REFERENCE_ROWS}
-    keys["ram_disk"] = "disk.size"
-    wanted = {key: cfg[setting] for key, setting in keys.items()}
-    return propose(total_mib, {key: size for key, size in wanted.items() if size is not None})
+    return config.memory_map(cfg, total_mib, "forge.toml", found_mib)
 
 
 def _wired_limit_row(env: Mapping[str, str], memory_map: MemoryMap) -> Row:

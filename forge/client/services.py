@@ -130,8 +130,7 @@ class Services:
             services = in_order(self.declared, names)
             if waited and services:
                 tell(services[0], "another start or stop has ended", 0.0)
-            self._wish(wanted={service.name for service in services})
-            return [self._start_one(service, tell) for service in services]
+            return [self._start_wanted(service, tell) for service in services]
 
     def stop(self, names: Iterable[str], tell: Progress) -> list[Standing]:
         """Stop services and what needs them, in reverse. Raises ServiceFailed."""
@@ -154,6 +153,15 @@ class Services:
     def log_of(self, service: Service) -> str:
         """Return the file that holds a service's output."""
         return log_file(service, self._env, self.own_dir)
+
+    def _start_wanted(self, service: Service, tell: Progress) -> Standing:
+        """Start one, and have it watched only if that went well: its person knows what failed."""
+        self._wish(wanted={service.name})
+        try:
+            return self._start_one(service, tell)
+        except BaseException:
+            self._wish(unwanted={service.name})
+            raise
 
     def _start_one(self, service: Service, tell: Progress) -> Standing:
         began = time.monotonic()

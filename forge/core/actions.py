@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from forge.core.disk import Disk, DiskSpec
+from forge.core.inference_actions import InferenceAction
 from forge.core.learned import Entry
 from forge.core.service import Service
 from forge.core.snapshots import Snapshot
@@ -380,6 +381,7 @@ Action = (
     | CountHolders
     | MoveTokens
     | MeasureMemory
+    | InferenceAction
     | RemoveJobserver
     | EnsureDisk
     | FindDisk

@@ -137,8 +137,8 @@ def low_water_row(reading: Reading, low_water_bytes: int) -> Row:
     return Row("low water", Verdict.OK, finding)
 
 
-def map_rows(memory_map: MemoryMap, reading: Reading) -> list[Row]:
-    """Judge the memory map against the machine, and the model's row."""
+def map_rows(memory_map: MemoryMap, reading: Reading, warning: str = "") -> list[Row]:
+    """Judge the memory map against the machine, and the model's row; `warning` is about that."""
     machine_mib = reading.total_bytes // MIB
     total = f"the rows add up to {show_mib(memory_map.total_mib)}"
     if memory_map.total_mib > machine_mib:
@@ -146,9 +146,11 @@ def map_rows(memory_map: MemoryMap, reading: Reading) -> list[Row]:
         rows = [Row("memory map", Verdict.FAIL, finding, "lower host.memory")]
     else:
         rows = [Row("memory map", Verdict.OK, total)]
+    if warning:
+        return [*rows, Row("model", Verdict.WARN, warning, "`forge inference plan`")]
     model_mib = memory_map.size_mib("model")
     if not model_mib:
-        finding = "none is planned for; memory_map.model plans for one"
+        finding = "none is planned for; inference.model plans for one"
         return [*rows, Row("model", Verdict.OK, finding)]
     return [*rows, Row("model", Verdict.OK, f"{show_mib(model_mib)} are kept for it")]
 

@@ -1,10 +1,11 @@
 """What the outside tells the core, as values. `conn` is the daemon's number of a connection."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from forge.core.build_cgroup import BuildCgroup
 from forge.core.disk import Disk, DiskUsage
+from forge.core.inference_seen import ServerSeen
 from forge.core.memory import Reading
 from forge.core.messages import Message
 from forge.core.service_watch import Look
@@ -232,6 +233,38 @@ class MemoryUnmeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class InferenceSeen:
+    """Inference servers were looked at. `places` are the memory cgroups of those that have one."""
+
+    seen: tuple[ServerSeen, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceUnseen:
+    """Inference servers could not be looked at, which says nothing of them."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildsWeighed:
+    """The cgroup of builds has another weight; with a `reason`, it has not."""
+
+    weight: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProtected:
+    """What was done so that the kernel spares a server, and what the system refused."""
+
+    name: str
+    done: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LockSeen:
     """Whether a build's lock file is locked; one that does not exist is not."""
 
@@ -337,6 +370,10 @@ Event = (
     | JobserverMade
     | MemoryMeasured
     | MemoryUnmeasured
+    | InferenceSeen
+    | InferenceUnseen
+    | BuildsWeighed
+    | ServerProtected
     | TokensSeen
     | HoldersCounted
     | TokensMoved

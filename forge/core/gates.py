@@ -23,6 +23,8 @@ from forge.core.moment import Moment
 from forge.core.replies import error
 from forge.core.reserved import granted_command, names_reservation
 from forge.core.shares import Priority
+from forge.core.units import plural
+from forge.core.waits import Why
 
 GO = {"type": "go"}
 DOCTEST = "rust_out"
@@ -41,6 +43,7 @@ class Gates:
     A unit or a test starts when the budget says so, or its lender's tests, and when the bytes that
     it is known to need are booked. A link asks for bytes alone: its rustc has a core already, and
     would keep it from its own linker for ever. A command asks for bytes first, then for cores.
+    `kept_cores` are free and not for builds, which those that wait are told.
     Invariant: what runs on cores is a ticket of the budget or lent to, and what books bytes is in
     the reservations, under the number of its connection.
     """
@@ -52,6 +55,7 @@ class Gates:
     lent: Lent = field(default_factory=Lent)
     crowd: Crowd = field(default_factory=Crowd)
     recorders: dict[str, Recorder] = field(default_factory=dict)
+    kept_cores: int = 0
     _released_last: str = ""
     _released_s: float = 0.0
 
@@ -169,8 +173,9 @@ class Gates:
         granted = self.memory.reservations.measure(available_bytes, used_bytes)
         return self._start(granted, now)
 
-    def shut_memory(self, on: bool, now: Moment) -> list[Action]:
-        """Let nothing that books bytes start, or go on."""
+    def shut_memory(self, on: bool, reason: str, now: Moment) -> list[Action]:
+        """Let nothing that books bytes start, for a reason, or go on."""
+        self.memory.why_shut = reason
         return self._start(self.memory.reservations.shut(on), now)
 
     def start_one(self, available_bytes: int, now: Moment) -> list[Action]:
@@ -231,7 +236,9 @@ class Gates:
             return "waiting: the machine is held"
         wait = self.budget.waiting(one.conn, now_s=now.steady_s)
         assert wait, f"{one.conn} waits and the budget does not know"
-        return wait.text
+        is_kept = self.kept_cores and wait.why in (Why.CORES, Why.ROOM)
+        kept = f"; {plural(self.kept_cores, 'core')} kept for inference" if is_kept else ""
+        return wait.text + kept
 
     def check(self) -> None:
         """Assert the invariants."""

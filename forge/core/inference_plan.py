@@ -4,6 +4,7 @@ Weights and KV cache are exact. Compute buffers are an estimate: their parts ove
 only llama.cpp's allocator knows, and what we reckon was within a tenth of what it printed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from forge.core.gguf_shape import ModelFile, ModelShape
@@ -11,7 +12,8 @@ from forge.core.inference_need import Need
 from forge.core.kv_cache import Cells, cells_of, draft_cells, kv_bytes
 from forge.core.llama_args import DEFAULT_CACHE_RAM_MIB, LlamaArgs
 from forge.core.llama_build import LlamaBuild
-from forge.core.units import MIB
+from forge.core.memory_map import MemoryMap
+from forge.core.units import MIB, show_mib
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,29 @@ class InferencePlan:
         """Say whether the draft model will draft. Its memory is taken in either case."""
         asked = any(kind.startswith("draft") for kind in self.args.spec_types)
         return self.draft is not None and (asked or not self.build.speculates_by_type)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRows:
+    """Rows of the memory map that the configured server takes; `warning`: why there are none."""
+
+    mib: Mapping[str, int]
+    warning: str = ""
+
+    def warning_beside(self, memory_map: MemoryMap) -> str:
+        """Say what is wrong: the warning, or which row of a map is smaller than what it holds."""
+        rows = [row for row in memory_map.rows if row.key in self.mib]
+        if self.mib and not any(row.size_mib for row in rows):
+            total = show_mib(sum(self.mib.values()))
+            return f"the configured server takes {total}, for which the memory map has no room"
+        for row in rows:
+            found_mib = self.mib.get(row.key, 0)
+            if found_mib > row.size_mib:
+                return (
+                    f"the row `{row.tenant}` has {show_mib(row.size_mib)}, and the configured"
+                    f" server takes {show_mib(found_mib)}"
+                )
+        return self.warning
 
 
 def plan_inference(
@@ -68,6 +93,17 @@ def plan_inference(
             need.prompt_cache_bytes,
         )
     return InferencePlan(args, build, model, draft, cells, beside, need)
+
+
+def rows_mib(need: Need) -> dict[str, int]:
+    """Return the rows of the memory map that a server takes, by key."""
+    context_bytes = need.kv_bytes + need.draft_kv_bytes + need.growth_bytes
+    sizes = {
+        "model": need.weights_bytes,
+        "draft_model": need.draft_weights_bytes,
+        "agent_context": context_bytes,
+    }
+    return {key: -(-size_bytes // MIB) for key, size_bytes in sizes.items()}
 
 
 def _prompt_cache_bytes(args: LlamaArgs) -> int:

@@ -58,7 +58,11 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class MappedModel:
-    """A model's file: its size, and how much of it is resident in the page cache."""
+    """A model's file: how much of it is mapped, and how much of that is in memory.
+
+    A server with layers on a GPU has let go of them. Where mappings cannot be seen, the whole file
+    counts.
+    """
 
     path: str
     size_bytes: int
@@ -71,6 +75,8 @@ class ServerProcess:
 
     `footprint_bytes`: macOS' phys_footprint; RSS is wrong there by an order of magnitude.
     `read_bytes` are read from disk; `refaults` are pages of its cgroup that were evicted before.
+    `models` and `refaults` are looked at only in a look that `is_deep`: without one, no models does
+    not mean that none is mapped. `system_wired_bytes` is macOS', of all processes.
     """
 
     pid: int
@@ -85,6 +91,8 @@ class ServerProcess:
     read_bytes: int | None = None
     refaults: int | None = None
     models: tuple[MappedModel, ...] = ()
+    is_deep: bool = False
+    system_wired_bytes: int | None = None
     missing: tuple[str, ...] = ()
 
 

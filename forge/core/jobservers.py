@@ -166,6 +166,8 @@ class Jobservers:
         Between the end of a unit and cargo's notice of it, its token looks like a thread.
         """
         cores = self._cores()
+        kept = self._state.gates.kept_cores = self._state.inference.kept_cores
+        cores = max(1, cores - kept) if cores else 0
         threads = sum(
             min(count, self._before.get(build, 0))
             for build, count in self.threads.items()
@@ -190,13 +192,14 @@ class Jobservers:
         return self.tokens.is_alone(self._elsewhere(self._units()))
 
     def _elsewhere(self, units: Mapping[str, tuple[int, int]]) -> int:
-        """Return the cores of the budget that are used by what has no account."""
+        """Return the cores that are used by what has no account, or kept for a server."""
         own = sum(
             running
             for build, (running, _) in units.items()
             if build in self.tokens.accounts and not self._state.builds[build].lender
         )
-        return max(0, self._state.gates.budget.running_cores - own)
+        others = max(0, self._state.gates.budget.running_cores - own)
+        return others + self._state.inference.kept_cores
 
 
 def _logs(plan: Plan, in_fifo: Mapping[str, int]) -> list[Action]:

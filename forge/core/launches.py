@@ -269,6 +269,8 @@ class Launches:
                     "jobserver": jobserver if build.jobserver else None,
                     "cgroup": self._state.cgroup.procs_for(build),
                     "oom_score_adj": BUILD_OOM_SCORE_ADJ,
+                    "cpu_cgroup": self._state.cgroup.cpu_procs_for(build),
+                    "nice": self._state.inference.ranking.launch_nice,
                     "requeues": build.requeues,
                 },
             ),

@@ -29,12 +29,16 @@ ALONE_AFTER = 3
 PASSING_SHARE = 1.0
 """Small links may overtake one that does not fit by so much of the buffer, all in all."""
 
+MEMORY_IS_SHORT = "memory is short, so nothing heavy starts"
+MODEL_LOADS = "a model is being loaded, so nothing heavy starts"
+
 
 @dataclass(slots=True)
 class MemoryGate:
     """The reservations, by the connection of the gate that holds or wants them."""
 
     reservations: Reservations
+    why_shut: str = MEMORY_IS_SHORT
 
     @classmethod
     def of_buffer(cls, buffer_bytes: int) -> "MemoryGate":
@@ -77,7 +81,7 @@ class MemoryGate:
         """Say what something waits for, in a line for people."""
         shortage = self.reservations.waiting(one.conn, now_s=now_s)
         assert shortage, f"{one.conn} waits for no memory"
-        return shortage_text(shortage, one.what)
+        return shortage_text(shortage, one.what, self.why_shut)
 
     def set_buffer(self, buffer_bytes: int) -> list[int]:
         """Plan with another buffer from now on."""
@@ -92,13 +96,13 @@ class MemoryGate:
         return freed
 
 
-def shortage_text(shortage: Shortage, what: What) -> str:
+def shortage_text(shortage: Shortage, what: What, why_shut: str = MEMORY_IS_SHORT) -> str:
     """Say why something waits for bytes, in a line for people."""
     since = f"for {show_duration(shortage.since_s)}"
     ahead = f", {shortage.ahead} ahead" if shortage.ahead else ""
     need = f"this {what} needs {show_bytes(shortage.want_bytes)}"
     if shortage.is_shut:
-        return f"waiting: memory is short, so nothing heavy starts; {need}{ahead} ({since})"
+        return f"waiting: {why_shut}; {need}{ahead} ({since})"
     if shortage.is_alone:
         return (
             f"waiting to run alone: {need} of {show_bytes(shortage.buffer_bytes)}{ahead} ({since})"

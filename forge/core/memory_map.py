@@ -97,14 +97,15 @@ def propose(
     """Propose a map: `wanted_mib` are rows that are set, `found_mib` rows as measured, by key.
 
     What is set goes before what is found, and a row of 0 says that there is no such tenant. Of a
-    machine of exactly the reference host's size of whose model nothing is known, that of the
-    reference host is taken to be there. Raises ValueError, with the row to change, when the rows do
-    not add up to `total_mib`.
+    machine of exactly the reference host's size, the reference host's model is taken to be there
+    when nothing is known of its model, or when what is found fits into those rows. Raises
+    ValueError, with the row to change, when the rows do not add up to `total_mib`.
     """
-    asked = {**(found_mib or {}), **(wanted_mib or {})}
+    wanted = wanted_mib or {}
+    asked = {**(found_mib or {}), **wanted}
     known = dict(asked)
-    if total_mib == REFERENCE_TOTAL_MIB and "model" not in asked:
-        known = {key: _REFERENCE[key] for key in MODELS} | asked
+    if total_mib == REFERENCE_TOTAL_MIB and "model" not in wanted and _is_reference(found_mib):
+        known = {key: _REFERENCE[key] for key in MODELS} | dict(wanted)
     sizes = _proposed(total_mib, known) | known
     carrier = next((key for key in CARRIERS if key not in known), None)
     if carrier:
@@ -116,6 +117,14 @@ def propose(
         total_mib,
         tuple(Row(row.key, row.tenant, sizes[row.key], row.kind) for row in REFERENCE_ROWS),
     )
+
+
+def _is_reference(found_mib: Mapping[str, int] | None) -> bool:
+    """Say whether what is found may be what the reference host holds: it fits into its rows."""
+    if not found_mib:
+        return True
+    fits = all(size_mib <= _REFERENCE[key] for key, size_mib in found_mib.items())
+    return fits and found_mib.get("model") != 0
 
 
 def _proposed(total_mib: int, known: Mapping[str, int]) -> dict[str, int]:

@@ -1,9 +1,9 @@
 """Whether memory is tight: which signs speak, and which of them may be believed alone.
 
 The kernel's own warning is on all day on a healthy busy Mac, and a task that waits for memory now
-and then is normal on Linux. So a warning counts when a second sign agrees. Three signs are hard
-enough to count alone: too little available, all tasks stalled, and macOS calling it critical, by
-which time it is late.
+and then is normal on Linux. So a warning counts when a second sign agrees. Four signs are hard
+enough to count alone: too little available, all tasks stalled, a model that loses pages, and macOS
+calling it critical, by which time it is late.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,10 @@ class Sign(StrEnum):
     COMPRESSED = "compressed"  # a notable part of the machine is in macOS's compressor
     SWAPPING = "swapping"  # pages go out to swap now; what lies there already says nothing
     SCARCE = "scarce"  # macOS's own percentage is low
+    SQUEEZED = "squeezed"  # a model loses pages that it needs
 
 
-HARD = frozenset({Sign.LOW, Sign.STALLED, Sign.CRITICAL})
+HARD = frozenset({Sign.LOW, Sign.STALLED, Sign.CRITICAL, Sign.SQUEEZED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,14 @@ class Tightness:
         return Sign.WARNING in self.signs and len(self.signs) > 1
 
 
-def tightness(reading: Reading, trend: Trend | None, low_water_bytes: int) -> Tightness:
-    """Weigh the signs of `reading`; those that need a trend are silent without one."""
-    found: dict[Sign, str] = {}
+def tightness(
+    reading: Reading, trend: Trend | None, low_water_bytes: int, squeezed: str | None = None
+) -> Tightness:
+    """Weigh the signs of `reading`; those that need a trend are silent without one.
+
+    `squeezed` says what an inference server lacks.
+    """
+    found: dict[Sign, str] = {Sign.SQUEEZED: squeezed} if squeezed else {}
     if reading.available_bytes < low_water_bytes:
         available, least = show_bytes(reading.available_bytes), show_bytes(low_water_bytes)
         found[Sign.LOW] = f"{available} available, below {least}"

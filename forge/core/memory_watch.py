@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from forge.core import events
 from forge.core.actions import Action, Log, MeasureMemory
+from forge.core.inference_claim import beside
 from forge.core.memory import Reading
-from forge.core.memory_signs import Tightness, tightness
+from forge.core.memory_signs import HARD, Sign, Tightness, tightness
 from forge.core.memory_trend import Trail, interval_s
 from forge.core.moment import Moment
 from forge.core.pressure import Change, Ladder, Rung
@@ -52,6 +53,7 @@ class MemoryWatch:
     def __init__(self, state: "State") -> None:
         self._state = state
         self.trail = Trail()
+        self.beside: Reading | None = None
         self.fall_bytes_per_s = 0.0
         self.tightness = Tightness({})
         self.failure: str | None = None
@@ -76,8 +78,22 @@ class MemoryWatch:
 
     @property
     def headroom_bytes(self) -> int | None:
-        """What is available above the low water; None when it was not measured."""
-        return self.reading.available_bytes - self.low_water_bytes if self.reading else None
+        """What builds have above the low water; None when it was not measured."""
+        return self.beside.available_bytes - self.low_water_bytes if self.beside else None
+
+    @property
+    def shuts_links(self) -> bool:
+        """Say whether nothing that books bytes may start."""
+        return self.ladder.rung >= Rung.SHUT_LINKS or self._state.inference.is_loading
+
+    @property
+    def is_for_inference(self) -> bool:
+        """Say whether memory is tight because of what a model needs, and not otherwise."""
+        if Sign.SQUEEZED in self.tightness.signs:
+            return True
+        hard = HARD & self.tightness.signs.keys()
+        has_enough = self.reading and self.reading.available_bytes >= self.low_water_bytes
+        return bool(hard == {Sign.LOW} and has_enough)
 
     @property
     def due_s(self) -> float:
@@ -103,6 +119,7 @@ class MemoryWatch:
         self._asked_s, self._looked_s = None, now.steady_s
         is_news = self.failure != event.reason
         self.failure, self.trail, self.fall_bytes_per_s = event.reason, Trail(), 0.0
+        self.beside = None
         log: list[Action] = [Log("memory.unmeasured", {"reason": event.reason})] if is_news else []
         freed = self._state.gates.measured(None, {}, now)
         return [*log, *freed, *self._state.killed.unmeasured(now)]
@@ -113,9 +130,14 @@ class MemoryWatch:
         self.trail = self.trail.and_then(event.reading)
         last = self.trail.trend(0.0)
         fall = self.fall_bytes_per_s = max(0.0, last.fall_bytes_per_s) if last else 0.0
+        inference = self._state.inference
+        reading = self.beside = beside(event.reading, inference.claims())
         low_water_bytes = self.low_water_bytes + int(AHEAD_S * fall)
-        self.tightness = tightness(event.reading, self.trail.trend(SIGNS_OVER_S), low_water_bytes)
-        available_bytes = event.reading.available_bytes
+        available_bytes = reading.available_bytes
+        squeezed = inference.squeezed_sign(available_bytes - self.low_water_bytes, now.steady_s)
+        self.tightness = tightness(
+            reading, self.trail.trend(SIGNS_OVER_S), low_water_bytes, squeezed
+        )
         is_calm = not self.tightness.signs and (
             available_bytes >= CALM_MARGIN * self.low_water_bytes + AHEAD_S * fall
         )
@@ -125,21 +147,20 @@ class MemoryWatch:
             is_calm=is_calm and not self.tightness.is_tight,
             has_more=self.relief.has_more(self.ladder.rung),
         )
-        actions = self.relief.follow(change, now)
-        actions += self._state.gates.measured(
-            available_bytes - self.low_water_bytes, event.used_bytes, now
-        )
+        actions = [*self._logs(change), *self.relief.follow(change, now)]
+        if self.is_for_inference:
+            inference.day.note(actions, now.wall_s)
+        room_bytes = available_bytes - self.low_water_bytes - inference.promised_bytes
+        actions += self._state.gates.measured(room_bytes, event.used_bytes, now)
         actions += self.relief.keep_going(available_bytes, now)
         self.swapped.look(self._state.disk.disk, event.reading.swap.out_bytes)
         actions += self._state.killed.measured(event, now)
-        return [*self._logs(change), *actions, *self._state.cgroup.fit()]
+        return [*actions, *self._state.cgroup.fit()]
 
     def check(self) -> None:
         """Assert the invariants."""
         is_shut = self._state.gates.memory.reservations.is_shut
-        assert is_shut == (self.ladder.rung >= Rung.SHUT_LINKS), (
-            "the links' gate and the rung differ"
-        )
+        assert is_shut == self.shuts_links, "the links' gate and the reasons to shut it differ"
 
     def _interval_s(self) -> float:
         at_work = len(self._state.builds) + len(self._state.reserved.by_id)
@@ -157,7 +178,7 @@ class MemoryWatch:
         numbers: dict[str, Any] = {
             "rung": change.rung.title,
             "was": change.was.title,
-            "available": reading.available_bytes,
+            "available": (self.beside or reading).available_bytes,
             "low_water": self.low_water_bytes,
             "falling": int(self.fall_bytes_per_s),
             "because": list(self.tightness.signs.values()),

@@ -199,6 +199,14 @@ class Forget(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Squeezes(Message):
+    """When did an inference server lack memory? At most `limit`, newest first."""
+
+    type_name = "squeezes"
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unit(Message):
     """A rustc gate asks to start its rustc, or tells that it runs (`running`).
 
@@ -333,7 +341,7 @@ class ReserveEnded(UnitEnded):
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
     SnapshotRequest, MoveRequest,
-    SetPriority, Hold, History, Explain, Forget, Unit, UnitEnded, Link, LinkEnded,
+    SetPriority, Hold, History, Explain, Forget, Squeezes, Unit, UnitEnded, Link, LinkEnded,
     Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}

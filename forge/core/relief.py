@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from forge.core.actions import Action, Log, Send
 from forge.core.behind import Behind, What
-from forge.core.memory_gate import ALONE_AFTER
+from forge.core.memory_gate import ALONE_AFTER, MEMORY_IS_SHORT, MODEL_LOADS
 from forge.core.moment import Moment
 from forge.core.pressure import Change, Rung
 from forge.core.requeue import Requeues
@@ -74,11 +74,18 @@ class Relief:
             for one in self._state.gates.behind.values()
         )
 
+    def shut_links(self, now: Moment) -> list[Action]:
+        """Let nothing that books bytes start while memory is short or a model loads; or go on."""
+        watch = self._state.memory
+        is_short = watch.ladder.rung >= Rung.SHUT_LINKS
+        reason = MEMORY_IS_SHORT if is_short else MODEL_LOADS
+        return self._state.gates.shut_memory(watch.shuts_links, reason, now)
+
     def _stand(self, change: Change, now: Moment) -> list[Action]:
         rung, state = change.rung, self._state
         actions = state.line.is_short(rung >= Rung.HOLD_ADMISSION, now)
         actions += state.jobservers.is_short(rung >= Rung.SHUT_UNITS, now)
-        actions += state.gates.shut_memory(rung >= Rung.SHUT_LINKS, now)
+        actions += self.shut_links(now)
         if rung < Rung.STOP_UNITS <= change.was:
             actions += self._resume_units()
         return actions

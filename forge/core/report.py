@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from forge.core.behind import Behind, What
 from forge.core.builds import Build
 from forge.core.history import Tally
+from forge.core.inference_report import inference_report
 from forge.core.moment import Moment
 from forge.core.start import without_secrets
 from forge.core.waits import Standing
@@ -41,6 +42,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
         },
         "memory": memory_report(state),
         "cgroup": state.cgroup.report(),
+        "inference": inference_report(state, now),
         "disk": disk_report(state),
         "shim": {
             "phase": state.shim.phase,
@@ -78,10 +80,12 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
 def memory_report(state: "State") -> dict[str, Any]:
     """Build the part of the status that tells of memory: measured, booked, and where we stand."""
     watch, reservations = state.memory, state.gates.memory.reservations
-    reading = watch.reading
+    reading, inference = watch.reading, state.inference
     return {
         "total_bytes": reading.total_bytes if reading else None,
-        "available_bytes": reading.available_bytes if reading else None,
+        "available_bytes": watch.beside.available_bytes if watch.beside else None,
+        "claimed_bytes": sum(claim.total_bytes for claim in inference.claims()),
+        "promised_bytes": inference.promised_bytes,
         "low_water_bytes": watch.low_water_bytes,
         "falling_bytes_per_s": round(watch.fall_bytes_per_s),
         "swap_used_bytes": reading.swap.used_bytes if reading else None,

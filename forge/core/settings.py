@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from forge.core.disk import DiskSpec
+from forge.core.inference_policy import InferencePolicy
 from forge.core.memory_map import MemoryMap
 from forge.core.service import Service
 from forge.core.snapshots import SnapshotSettings
@@ -34,6 +35,7 @@ class Settings:
     link_target: bool = False
     seeds: bool = False
     snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
+    inference: InferencePolicy = field(default_factory=InferencePolicy)
     config_file: str | None = None
     services: tuple[Service, ...] = ()
     watch_services: bool = True

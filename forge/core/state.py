@@ -14,6 +14,7 @@ from forge.core.builds import Build
 from forge.core.disk_life import DiskLife, DiskPhase
 from forge.core.disk_watch import DiskWatch
 from forge.core.gates import WAIT_EVERY_S, Gates
+from forge.core.inference import Inference
 from forge.core.jobservers import Jobservers
 from forge.core.killed import Killed
 from forge.core.launches import Launches
@@ -60,6 +61,7 @@ class State:
         self.gates = Gates(self.leases.builds, Budget(settings.cores), memory, known)
         self.jobservers = Jobservers(self)
         self.launches = Launches(self)
+        self.inference = Inference(self)
         self.memory = MemoryWatch(self)
         self.cgroup = CgroupLife(self)
         self.killed = Killed(self)
@@ -108,6 +110,7 @@ class State:
             self.jobservers.due_s,
             self.memory.due_s,
             self.services.due_s,
+            self.inference.due_s,
         )
         return min((due_s for due_s in dues if due_s is not None), default=None)
 
@@ -118,6 +121,7 @@ class State:
         self.line.check()
         self.jobservers.check()
         self.memory.check()
+        self.inference.check()
         self.reserved.check()
         self.disk_watch.check()
         self.tasks.check()
@@ -161,7 +165,8 @@ class State:
         """Change to new settings."""
         was, self.settings = self.settings, event.settings
         line = f"configuration read: {event.settings.config_file or 'defaults'}"
-        actions = self.jobservers.set_cores(now) + self.line.set_limit(now)
+        actions = self.inference.set_servers(now)
+        actions += self.jobservers.set_cores(now) + self.line.set_limit(now)
         buffer_bytes = event.settings.memory_map.size_mib("linker_buffer") * MIB
         actions += self.gates.set_buffer(buffer_bytes, now)
         actions += self.cgroup.open_if_wanted() + self.cgroup.fit()
@@ -217,6 +222,7 @@ class State:
         actions += self.memory.tick(now) + self.reserved.tick(now) + self.services.tick(now)
         actions += self.bloat.tick(now)
         actions += self.tasks.tick(now)
+        actions += self.inference.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self.disk_watch.say_wait(now) + self.snapshot_requests.say_wait(now)

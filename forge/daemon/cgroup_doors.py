@@ -30,7 +30,7 @@ class CgroupDoors:
     def limit(self, action: actions.LimitBuilds) -> events.Event:
         """Set the ceiling; the kernel may have to make room for that."""
         try:
-            self._door.limit(action.directory, action.version, action.ceiling_bytes)
+            ceiling_bytes = self._door.limit(action.directory, action.version, action.ceiling_bytes)
         except (OSError, ValueError) as error:
             return events.BuildsLimited(action.ceiling_bytes, reason_of(error))
-        return events.BuildsLimited(action.ceiling_bytes)
+        return events.BuildsLimited(ceiling_bytes)

@@ -29,6 +29,7 @@ from forge.errors import ConfigInvalid, ForgeError
 from forge.host.build_cgroup import open_build_cgroups
 from forge.host.database import Database
 from forge.host.fifo import Jobservers, sweep
+from forge.host.inference import InferenceWatcher
 from forge.host.limits import raise_open_files
 from forge.host.memories import Memories
 from forge.host.memory import open_memory
@@ -136,6 +137,7 @@ async def _serve(
         memories,
         open_memory(),
         build_cgroups,
+        InferenceWatcher(),
         watches,
         server,
         log,
@@ -175,6 +177,7 @@ async def _serve(
     loop.stop()
     watches.close()
     performer.close()
+    ports.inference.close()
     jobservers.close(state.jobservers.tokens.withdrawn())
     build_cgroups.close()
 

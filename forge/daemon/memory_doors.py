@@ -12,6 +12,7 @@ from typing import Any
 
 from forge.core import actions
 from forge.core.bloat import HighWater
+from forge.core.inference_actions import RecordSqueeze, TellSqueezes
 from forge.core.replies import error
 from forge.core.target_dirs import TargetDir
 from forge.daemon.ports import Ports
@@ -65,6 +66,14 @@ class MemoryDoors:
         """Forget learned costs and past builds, and tell a client how many."""
         self._do(self._forget_past, action)
 
+    def record_squeeze(self, action: RecordSqueeze) -> None:
+        """Write down a squeeze."""
+        self._do(self._memories.record_squeeze, action.began_at, action.server, action.record)
+
+    def tell_squeezes(self, action: TellSqueezes) -> None:
+        """Answer a client with past squeezes."""
+        self._do(self._tell_squeezes, action)
+
     def close(self) -> None:
         """Write down what is left, and end."""
         self._thread.shutdown(wait=True)
@@ -72,6 +81,10 @@ class MemoryDoors:
     def _tell_history(self, action: actions.TellHistory) -> None:
         builds = self._memories.builds(action.limit, action.root, failed=action.failed)
         self._answer(action.conn, {"type": "history", "builds": builds})
+
+    def _tell_squeezes(self, action: TellSqueezes) -> None:
+        squeezes = self._memories.squeezes(action.limit)
+        self._answer(action.conn, {"type": "squeezes", "squeezes": squeezes})
 
     def _tell_build(self, action: actions.TellBuild) -> None:
         build = self._memories.build(action.number)

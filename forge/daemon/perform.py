@@ -1,7 +1,8 @@
 """Performs the core's actions through the doors. Decides nothing.
 
 What may block goes to worker threads: one thread for the disk, since it changes one step at a time,
-one for walking target dirs, one for the database, and a few for all that a build waits for.
+one for walking target dirs, one for the database, one for inference servers, which may hang, and a
+few for all that a build waits for.
 """
 
 import time
@@ -11,11 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from forge.core import actions, events
+from forge.core.inference_actions import (
+    LookAtInference,
+    LowerBuilds,
+    ProtectServer,
+    RecordSqueeze,
+    TellSqueezes,
+    WeighBuilds,
+)
 from forge.core.process_tree import resident_bytes
 from forge.core.units import MIB
 from forge.core.workspace import Workspace
 from forge.daemon.cgroup_doors import CgroupDoors
 from forge.daemon.disk_doors import DiskDoors
+from forge.daemon.inference_doors import InferenceDoors
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.daemon.service_doors import ServiceDoors
@@ -51,6 +61,8 @@ class Performer:
         self._walk_thread = ThreadPoolExecutor(1, "walk")
         self._build_threads = ThreadPoolExecutor(4, "build")
         self._memory_thread = ThreadPoolExecutor(1, "memory")
+        self._inference_thread = ThreadPoolExecutor(1, "inference")
+        inference = InferenceDoors(ports)
         self._does: dict[type, Callable[[Any], None]] = {
             actions.Send: self._send,
             actions.Log: lambda a: ports.log.write(a.decision, a.fields),
@@ -79,6 +91,12 @@ class Performer:
             actions.MeasureMemory: self._in(self._memory_thread, self._measure_memory),
             actions.OpenBuildCgroup: cgroup.open,
             actions.LookAtLauncher: cgroup.look,
+            LookAtInference: self._in(self._inference_thread, inference.look),
+            WeighBuilds: self._in(self._memory_thread, inference.weigh),
+            LowerBuilds: lambda a: self._later(inference.lower, a),
+            ProtectServer: self._in(self._build_threads, inference.protect),
+            RecordSqueeze: self._memory.record_squeeze,
+            TellSqueezes: self._memory.tell_squeezes,
             actions.LimitBuilds: self._in(self._memory_thread, cgroup.limit),
             actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
             actions.EnsureDisk: self._in(self._disk_thread, disk.ensure),
@@ -108,6 +126,7 @@ class Performer:
             self._walk_thread,
             self._build_threads,
             self._memory_thread,
+            self._inference_thread,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
         self._services.close()
@@ -121,6 +140,10 @@ class Performer:
             threads.submit(self._do_and_post, do, action)
 
         return perform
+
+    def _later(self, do: Callable[[Any], None], action: actions.Action) -> None:
+        """Do what nobody waits for."""
+        self._build_threads.submit(do, action)
 
     def _do_and_post(self, do: Callable[[Any], events.Event], action: actions.Action) -> None:
         try:
@@ -215,6 +238,12 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
             return events.DiskFailed("disk-unavailable", reason)
         case actions.ProbeLock():
             return events.LockSeen(action.build, locked=True)
+        case LookAtInference():
+            return events.InferenceUnseen(reason)
+        case WeighBuilds():
+            return events.BuildsWeighed(action.weight, reason)
+        case ProtectServer():
+            return events.ServerProtected(action.name, (), (reason,))
         case actions.MeasureDisk():
             return events.DiskUnmeasured(reason)
         case actions.LoadSettings():

@@ -10,6 +10,7 @@ from forge.daemon.server import Server
 from forge.daemon.watches import Watches
 from forge.host.build_cgroup import BuildCgroups
 from forge.host.fifo import Jobservers
+from forge.host.inference import InferenceWatcher
 from forge.host.memories import Memories
 from forge.host.memory import Memory
 from forge.host.ramdisk import RamDisk
@@ -30,6 +31,7 @@ class Ports:
     memories: Memories
     memory: Memory
     build_cgroups: BuildCgroups
+    inference: InferenceWatcher
     watches: Watches
     server: Server
     log: DecisionLog

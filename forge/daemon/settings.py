@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from forge import config, paths
+from forge.config_inference import launch_of
 from forge.core.disk import DiskKind, DiskSpec
+from forge.core.inference_policy import InferencePolicy
+from forge.core.inference_settings import ServerSpec
 from forge.core.settings import Settings
 from forge.core.snapshots import SnapshotSettings
 from forge.core.units import MIB
+from forge.errors import ConfigInvalid
 from forge.host import machine
+from forge.host.inference_files import found_rows
 from forge.host.ramdisk import RamDisk
+from forge.host.small_files import read_text, reason_of
 
 INODE_BYTES = 4096
 
@@ -20,7 +26,9 @@ def load_settings(
 ) -> tuple[config.Config, Settings]:
     """Read forge.toml and fill in what it leaves to the machine. Raises ConfigInvalid."""
     cfg = config.load(Path(file))
-    memory_map = config.memory_map(cfg, cfg["host.memory"] or machine.memory_mib(), file)
+    found = found_rows(launch_of(cfg))
+    total_mib = cfg["host.memory"] or machine.memory_mib()
+    memory_map = config.memory_map(cfg, total_mib, file, found.mib)
     return cfg, Settings(
         disk=_disk_spec(cfg, memory_map.size_mib("ram_disk"), ramdisk),
         memory_map=memory_map,
@@ -36,6 +44,12 @@ def load_settings(
         link_target=cfg["builds.link_target"],
         seeds=cfg["builds.seed"],
         snapshots=_snapshots(cfg, env),
+        inference=InferencePolicy(
+            servers=servers(cfg) if cfg["inference.enabled"] else (),
+            cores=cfg["inference.cores"],
+            protect=cfg["inference.protect"],
+            build_nice=cfg["inference.build_nice"],
+        ),
         config_file=str(cfg.path) if cfg.path else None,
         services=tuple(cfg.services.values()),
         watch_services=cfg["services.watch"],
@@ -51,6 +65,21 @@ def _snapshots(cfg: config.Config, env: Mapping[str, str]) -> SnapshotSettings:
         keep=cfg["snapshots.keep"],
         idle_s=cfg["snapshots.idle_after"],
     )
+
+
+def servers(cfg: config.Config) -> tuple[ServerSpec, ...]:
+    """Return the servers that are set. Raises ConfigInvalid for a key that cannot be read."""
+    file = cfg["inference.api_key_file"]
+    key = None
+    if file:
+        try:
+            key = (read_text(file).splitlines() or [""])[0].strip() or None
+        except OSError as error:
+            raise ConfigInvalid(
+                f"`inference.api_key_file` cannot be read: {reason_of(error)}",
+                hint="it has the key in its first line, and only you may read it",
+            ) from None
+    return tuple(ServerSpec(name=url, url=url, api_key=key) for url in cfg["inference.url"])
 
 
 def _disk_spec(cfg: config.Config, size_mib: int, ramdisk: RamDisk) -> DiskSpec | None:

@@ -15,12 +15,23 @@ class BuildCgroups(Protocol):
         """Make the cgroup and turn swapping off in it, or say why that cannot be."""
         ...
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
-        """Set the most memory that all builds together may have. Raises OSError."""
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
+        """Set the most memory that all builds together may have; return what was set.
+
+        It is never below what they have. Raises OSError.
+        """
         ...
 
     def limit_left(self, pid: int) -> str | None:
         """Name a limit that `pid` would leave by entering; None when there is none."""
+        ...
+
+    def weigh(self, file: str, value: int) -> None:
+        """Set how much builds get of cores that others want as well. Raises OSError."""
+        ...
+
+    def place_of(self, pid: int) -> str | None:
+        """Name the memory cgroup that a process is in; None where there is none."""
         ...
 
     def close(self) -> None:
@@ -35,12 +46,20 @@ class NoBuildCgroups:
         """Say why there is none."""
         return Missing("cgroup of builds", "this system can keep no single process out of swap")
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
         """Never called: there is none."""
         raise AssertionError("there is no cgroup to limit")
 
     def limit_left(self, pid: int) -> str | None:
         """Nobody can leave one."""
+        return None
+
+    def weigh(self, file: str, value: int) -> None:
+        """Never called: there is none."""
+        raise AssertionError("there is no cgroup to weigh")
+
+    def place_of(self, pid: int) -> str | None:
+        """Nobody is in one."""
         return None
 
     def close(self) -> None:

@@ -14,15 +14,17 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ, BuildCgroup
 from forge.core.memory import Missing
+from forge.core.units import MIB
 from forge.host import cgroups
 from forge.host.cgroup_memory import read_limits
 from forge.host.cgroups import V1, Hierarchy
 from forge.host.processes import identify
-from forge.host.small_files import read_text, reason_of
+from forge.host.small_files import figure, read_text, reason_of
 
 NOTE_NAME = "builds.cgroups"
 """In the state directory: the cgroups that we have made and not yet removed, one a line."""
@@ -36,6 +38,13 @@ UNCOUNTED_CAVEAT = "builds can be swapped: this kernel does not count swap for e
 _NAME = re.compile(r"opta-forge-(\d+)-(\d+)")
 _SWAP_SWITCH = {V1: "memory.swappiness", cgroups.V2: "memory.swap.max"}
 _CEILING = {V1: "memory.limit_in_bytes", cgroups.V2: "memory.max"}
+V1_SHARES = 1024
+"""What one process of the usual priority weighs in version 1."""
+
+_USED = {V1: "memory.usage_in_bytes", cgroups.V2: "memory.current"}
+HEADROOM_BYTES = 64 * MIB
+"""A ceiling is so far above what builds have at least: they go on, and give way by the ladder."""
+
 _MEMSW = "memory.memsw.limit_in_bytes"
 
 
@@ -57,6 +66,7 @@ class LinuxBuildCgroups:
         self._root = str(root).rstrip("/")
         self._note = state_dir / NOTE_NAME
         self._made: str | None = None
+        self._made_for_cpu: str | None = None
         self._above: frozenset[str] = frozenset()
 
     def open(self) -> BuildCgroup | Missing:
@@ -76,12 +86,20 @@ class LinuxBuildCgroups:
             except OSError as error:
                 refusal = reason_of(error) if depth == 0 else refusal
                 continue
+            cgroup = self._weighed(cgroup)
             self._above = frozenset((*hierarchy.places[depth:], self._place(hierarchy, depth)))
             return cgroup
         return _missing(refusal)
 
-    def limit(self, directory: str, version: int, ceiling_bytes: int) -> None:
-        """Set the ceiling; version 1 wants memory and swap together never below memory alone."""
+    def limit(self, directory: str, version: int, ceiling_bytes: int) -> int:
+        """Set the ceiling, or the least above what builds have; return which.
+
+        Below that, version 2 would end them at once, and version 1 refuses. Version 1 wants memory
+        and swap together never below memory alone.
+        """
+        kept_bytes = _kept_bytes(directory, version)
+        if kept_bytes:
+            ceiling_bytes = max(ceiling_bytes, kept_bytes + HEADROOM_BYTES)
         names = [_CEILING[version]]
         together = f"{directory}/{_MEMSW}"
         if version == V1 and os.path.exists(together):
@@ -89,6 +107,7 @@ class LinuxBuildCgroups:
             names = [_MEMSW, *names] if is_raised else [*names, _MEMSW]
         for name in names:
             _write(f"{directory}/{name}", str(ceiling_bytes))
+        return ceiling_bytes
 
     def limit_left(self, pid: int) -> str | None:
         """Name a limit of the cgroups that `pid` is in and the builds' cgroup is not."""
@@ -102,9 +121,22 @@ class LinuxBuildCgroups:
 
     def close(self) -> None:
         """Remove the cgroup; one that builds are still in is left to the next daemon."""
+        for directory in filter(None, (self._made, self._made_for_cpu)):
+            self._remove(directory)
         if self._made:
-            self._remove(self._made)
             self._sweep_noted()
+
+    def weigh(self, file: str, value: int) -> None:
+        """Set how much builds get of cores that others want as well."""
+        _write(file, str(value))
+
+    def place_of(self, pid: int) -> str | None:
+        """Name the memory cgroup that a process is in."""
+        with suppress(OSError):
+            hierarchy = self._hierarchy(str(pid))
+            if isinstance(hierarchy, Hierarchy):
+                return hierarchy.places[0]
+        return None
 
     def _hierarchy(self, process: str) -> Hierarchy | Missing:
         membership = read_text(f"{self._root}/proc/{process}/cgroup")
@@ -144,6 +176,43 @@ class LinuxBuildCgroups:
         caveat = (V1_CAVEAT if version == V1 else None) if is_swap_off else UNCOUNTED_CAVEAT
         return BuildCgroup(directory, version, is_swap_off, (caveat,) if caveat else ())
 
+    def _weighed(self, cgroup: BuildCgroup) -> BuildCgroup:
+        """Let the cores of builds be weighed, where that can be had."""
+        with suppress(OSError):
+            if cgroup.version == V1:
+                return self._weighed_beside(cgroup)
+            file = f"{cgroup.directory}/cpu.weight"
+            if not os.path.exists(file):
+                parent = os.path.dirname(cgroup.directory)
+                _write(f"{parent}/cgroup.subtree_control", "+cpu")
+            if os.path.exists(file):
+                return replace(cgroup, cpu_file=file, cpu_usual=int(read_text(file)))
+        return cgroup
+
+    def _weighed_beside(self, cgroup: BuildCgroup) -> BuildCgroup:
+        """Make a second cgroup in version 1, where each controller has a tree of its own.
+
+        Processes of its parent compete with it one by one, so it weighs as much as all cores' worth
+        of them.
+        """
+        membership = read_text(f"{self._root}/proc/self/cgroup")
+        mounts = read_text(f"{self._root}/proc/self/mountinfo")
+        found = cgroups.find_v1("cpu", membership, mounts)
+        if found is None:
+            return cgroup
+        parent = f"{self._root}{self._left_of_builds(found).directories[0]}"
+        self._sweep_dead(parent)
+        directory = f"{parent}/{os.path.basename(cgroup.directory)}"
+        self._mkdir(directory)
+        self._made_for_cpu = directory
+        self._keep_note([*self._noted(), directory])
+        usual = V1_SHARES * (os.cpu_count() or 1)
+        _write(f"{directory}/cpu.shares", str(usual))
+        return replace(
+            cgroup, cpu_file=f"{directory}/cpu.shares", cpu_usual=usual,
+            cpu_procs=f"{directory}/cgroup.procs",
+        )  # fmt: skip
+
     def _place(self, hierarchy: Hierarchy, depth: int) -> str:
         return f"{hierarchy.places[depth].rstrip('/')}/{os.path.basename(str(self._made))}"
 
@@ -181,6 +250,18 @@ class LinuxBuildCgroups:
         except OSError:
             return False
         return True
+
+
+def _kept_bytes(directory: str, version: int) -> int:
+    """Return what is charged to a cgroup and is no page cache that can be dropped."""
+    try:
+        used_bytes = int(read_text(f"{directory}/{_USED[version]}"))
+        stat = read_text(f"{directory}/memory.stat")
+    except (OSError, ValueError):
+        return 0
+    prefix = "total_" if version == V1 else ""
+    files = (figure(stat, f"{prefix}{name}") or 0 for name in ("inactive_file", "active_file"))
+    return max(0, used_bytes - sum(files))
 
 
 def _turn_swap_off(switch: str) -> bool:

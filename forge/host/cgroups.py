@@ -52,20 +52,26 @@ def find(membership: str, mountinfo: str) -> Found:
     return Found(None, None, "we are in no cgroup that could limit memory")
 
 
-def _paths(membership: str) -> tuple[str | None, str | None]:
+def find_v1(controller: str, membership: str, mountinfo: str) -> Hierarchy | None:
+    """Find the hierarchy of another controller of version 1, if it is mounted."""
+    path, _ = _paths(membership, controller)
+    return _hierarchy(V1, path, _mounts(mountinfo, controller))
+
+
+def _paths(membership: str, controller: str = "memory") -> tuple[str | None, str | None]:
     v1 = v2 = None
     for line in membership.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             v2 = path
-        elif "memory" in controllers.split(","):
+        elif controller in controllers.split(","):
             v1 = path
     return v1, v2
 
 
-def _mounts(mountinfo: str) -> list[tuple[int, str, str]]:
-    """List version, root and mount point of what may hold the memory controller."""
+def _mounts(mountinfo: str, controller: str = "memory") -> list[tuple[int, str, str]]:
+    """List version, root and mount point of what may hold a controller."""
     found = []
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -74,7 +80,7 @@ def _mounts(mountinfo: str) -> list[tuple[int, str, str]]:
             continue
         if kind[0] == "cgroup2":
             found.append((V2, _unescaped(fields[3]), _unescaped(fields[4])))
-        elif kind[0] == "cgroup" and "memory" in kind[-1].split(","):
+        elif kind[0] == "cgroup" and controller in kind[-1].split(","):
             found.append((V1, _unescaped(fields[3]), _unescaped(fields[4])))
     return found
 

@@ -41,6 +41,14 @@ SCHEMAS = (
         PRIMARY KEY (root, key)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE squeezes (
+        began_at REAL NOT NULL,
+        server TEXT NOT NULL,
+        record TEXT NOT NULL,
+        PRIMARY KEY (began_at, server)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """What makes a database of version n out of one of version n - 1."""
 

@@ -3,12 +3,24 @@
 import os
 from collections.abc import Mapping, Sequence
 
-from forge.core.inference_plan import InferencePlan, plan_inference
+from forge.core.inference_plan import FoundRows, InferencePlan, plan_inference, rows_mib
 from forge.core.kv_cache import TypeUnknown
 from forge.core.llama_args import read_args
 from forge.core.llama_build import CURRENT, LlamaBuild
+from forge.core.llama_command import Launch, command_of
 from forge.errors import ModelUnreadable
 from forge.host.gguf import KnownModels
+
+
+def found_rows(launch: Launch | None) -> FoundRows:
+    """Look at the files of the configured models. Never fails: builds run without a model too."""
+    if launch is None:
+        return FoundRows({})
+    try:
+        plan = plan_command_line(command_of(launch, None).argv, {})
+    except ModelUnreadable as error:
+        return FoundRows({}, f"the model has no row of the memory map: {error.message}")
+    return FoundRows(rows_mib(plan.need))
 
 
 def plan_command_line(

@@ -1,4 +1,4 @@
-"""Past builds and learned costs, in the database.
+"""Past builds, learned costs and squeezes of inference servers, in the database.
 
 The newest `KEPT_BUILDS` builds are kept, the newest `KEPT_DETAILS` with their slowest units and
 critical path.
@@ -15,6 +15,7 @@ from forge.host.database import Database, escaped, unescaped
 
 KEPT_BUILDS = 10_000
 KEPT_DETAILS = 500
+KEPT_SQUEEZES = 1000
 FAILED = "(json_extract(record, '$.exit') IS NOT 0 OR json_extract(record, '$.cancelled'))"
 """What makes a build one that did not come to a good end: NULL is not 0 either."""
 
@@ -92,6 +93,28 @@ class Memories:
         """Forget past builds: all, or those of one workspace."""
         of_root, values = _where(root)
         self._db.write((f"DELETE FROM builds {of_root}", values))  # noqa: S608  # ours
+
+    def record_squeeze(self, began_at: float, server: str, record: Mapping[str, Any]) -> None:
+        """Keep a squeeze, or what is known of it by now."""
+        oldest = "SELECT began_at FROM squeezes ORDER BY began_at DESC LIMIT 1 OFFSET ?"
+        self._db.write(
+            (
+                "INSERT OR REPLACE INTO squeezes VALUES (?, ?, ?)",
+                (began_at, escaped(server), json.dumps(record)),
+            ),
+            (f"DELETE FROM squeezes WHERE began_at < ({oldest})", (KEPT_SQUEEZES - 1,)),  # noqa: S608  # ours
+        )
+
+    def squeezes(self, limit: int) -> list[dict[str, Any]]:
+        """Return past squeezes, newest first; fewer where more would not fit into an answer."""
+        newest = "SELECT record FROM squeezes ORDER BY began_at DESC LIMIT ?"
+        rows = self._db.read(newest, (limit,))
+        sizes = accumulate(len(record) for (record,) in rows)
+        return [
+            json.loads(record)
+            for (record,), size_bytes in zip(rows, sizes, strict=True)
+            if size_bytes <= MAX_ANSWER_BYTES
+        ]
 
     def learned(self, now_s: float) -> list[Entry]:
         """Return all learned costs that are not too old at `now_s` (wall time), nor too many."""

@@ -63,6 +63,29 @@ def end_tree(root: Process) -> int:
     return ended
 
 
+def lower_tree(root: Process, nice: int) -> int:
+    """Lower the priority of this very process and all below it; return how many were lowered.
+
+    What they start inherits it. Nobody's is raised.
+    """
+    import psutil
+
+    try:
+        top = psutil.Process(root.pid)
+        tree = [top, *top.children(recursive=True)] if is_alive(root) else []
+    except psutil.Error:
+        return 0
+    lowered = 0
+    for process in tree:
+        try:
+            if process.nice() < nice:
+                process.nice(nice)  # looks at the start time first
+                lowered += 1
+        except psutil.Error:
+            continue
+    return lowered
+
+
 def _start_time(pid: int) -> float | None:
     if sys.platform == "linux":
         from forge.host.processes_linux import start_time

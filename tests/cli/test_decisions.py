@@ -24,6 +24,8 @@ MOUNTED = {
 HELD = {"reservation": "r4", "name": "import", "memory_mib": 40960, "cores": 1}
 TARGET_DIR, LINE = "waiting for the target dir", "waiting in line"
 
+SERVER = {"server": "s", "url": "http://h:1", "model": "/m.gguf", "pid": 7, "reason": ""}
+
 CASES = [
     ("build.adopted", {**BUILD, "target_dir": "/mnt/b/x"},
      "b12 was taken over from an earlier daemon; it builds in /mnt/b/x"),
@@ -94,6 +96,30 @@ CASES = [
     ("disk.unmounting", {"mount_point": "/mnt/b", "force": True},
      "unmounting the RAM disk at /mnt/b, even while it is used"),
     ("disk.unseen", {"why": "x"}, "the disk of an earlier daemon could not be looked for: x"),
+    ("cgroup.unweighed", {"reason": "/c/cpu.shares: permission denied"},
+     "the cores of builds could not be weighed: /c/cpu.shares: permission denied"),
+    ("cgroup.weighed", {"weight": 11}, "builds weigh 11 on the cores, where 100 is usual"),
+    ("inference.answers", {"server": "s", "url": "http://h:1", "after_s": 14.0},
+     "the server at http://h:1 answers again, after 14 s"),
+    ("inference.changed", {**SERVER, "state": "busy", "was": "idle"},
+     "the server at http://h:1 is busy; it was idle (/m.gguf)"),
+    ("inference.changed", {**SERVER, "state": "idle", "was": "idle"},
+     "the server at http://h:1 is idle, with another model (/m.gguf)"),
+    ("inference.changed", {**SERVER, "state": "absent", "was": "busy", "reason": "refused"},
+     "the server at http://h:1 is absent; it was busy: refused"),
+    ("inference.changed", {**SERVER, "state": "squeezed", "was": "busy", "missing": 2 << 30,
+                           "expected": 4 << 30, "read_back": 1 << 30},
+     "the server at http://h:1 is squeezed; it was busy (/m.gguf):"
+     " 2.0 GiB of 4.0 GiB not in memory, 1.0 GiB re-read"),
+    ("inference.kept_cores", {"kept": 1, "was": 0}, "1 core kept free for inference; 0 before"),
+    ("inference.kept_cores", {"kept": 0, "was": 2}, "builds have 2 cores back from inference"),
+    ("inference.protected", {"server": "s", "done": ["oom_score_adj -900"], "refused": []},
+     "s is protected: oom_score_adj -900"),
+    ("inference.protected", {"server": "s", "done": [], "refused": ["/p: not permitted"]},
+     "s is protected: nothing; not done: /p: not permitted"),
+    ("inference.slow", {"server": "s", "url": "http://h:1", "state": "busy"},
+     "the server at http://h:1 does not answer in time; it is taken to be busy"),
+    ("inference.unseen", {"reason": "a bug"}, "inference servers cannot be looked at: a bug"),
     ("jobserver.failed", {**BUILD, "why": "x"},
      "b12 gets no job tokens, so cargo makes its own: x"),
     ("jobserver.healed", {**BUILD, "tokens": 1, "in_fifo": 0},

@@ -44,5 +44,5 @@ def test_rows_that_nobody_has_are_left_out_of_the_plan():
 def test_the_status_has_it_and_fits_80_columns():
     memory = a_memory(rung="cancel links", signs=["all tasks stalled 12% of the time"] * 3)
     text = shown(status_view(a_report(memory=memory)))
-    assert "memory    9.0 GiB of 16.0 GiB available" in text
+    assert "memory     9.0 GiB of 16.0 GiB available" in text
     assert max(len(line) for line in text.splitlines()) <= 80

@@ -16,6 +16,7 @@ import pytest
 from forge.client.services import NoServices, Services
 from forge.errors import ConfigInvalid, UsageMistake
 from forge.host.service_doors import ServiceFailed
+from forge.host.service_state import read_wishes
 
 SERVER = (
     "import http.server as h, sys;"
@@ -121,6 +122,7 @@ def test_the_first_that_fails_ends_the_start_with_its_last_words(host, code, mor
         services.start((), Heard())
     assert "no model" in (failed.value.hint or "")
     assert services.look(services.declared["proxy"]).state == "down"
+    assert read_wishes(services.own_dir).wanted == frozenset()  # nobody starts it again unasked
 
 
 def test_a_port_that_a_stranger_has_is_told_with_his_name(host):

@@ -86,6 +86,22 @@ def test_what_is_set_goes_before_what_is_found():
     assert (sizes["model"], sizes["agent_context"]) == (10, 3)
 
 
+@pytest.mark.parametrize(
+    ("found", "model"),
+    [
+        ({"model": 75 * GIB, "draft_model": 2 * GIB, "agent_context": 24 * GIB}, 78),
+        ({"model": 78 * GIB}, 78),
+        ({"model": 79 * GIB}, 79),
+        ({"model": 40 * GIB, "agent_context": 41 * GIB}, 40),
+    ],
+)
+def test_the_reference_host_keeps_its_rows_when_what_is_found_fits_into_them(found, model):
+    sizes = gib(propose(REFERENCE_TOTAL_MIB, found_mib=found))
+    assert sizes["model"] == model
+    assert (sizes == gib(propose(REFERENCE_TOTAL_MIB))) is (model == 78)
+    assert gib(propose(255 * GIB, found_mib=found))["model"] == found["model"] // GIB
+
+
 mib = st.integers(0, 400 * GIB)
 
 

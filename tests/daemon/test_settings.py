@@ -1,5 +1,6 @@
 """What the daemon makes of forge.toml."""
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ from forge.core.disk import DiskKind
 from forge.daemon.settings import load_settings
 from forge.errors import ConfigInvalid
 from forge.host.ramdisk import RamDisk
+from tests.llama.models import TINY, write_model
 
 
 class SomeRamDisk:
@@ -51,3 +53,29 @@ def test_no_disk_of_size_0_is_ever_wanted(tmp_path, text):
 def test_a_map_that_does_not_fit_is_refused_with_file_and_setting(tmp_path):
     with pytest.raises(ConfigInvalid, match=r"forge\.toml: .* lower `memory_map\.model`"):
         settings_of(tmp_path, "host.memory = '64GiB'\nmemory_map.model = '65GiB'\n")
+
+
+def test_the_configured_model_gets_the_rows_that_it_takes(tmp_path):
+    model = write_model(tmp_path / "tiny.gguf", TINY)
+    text = f"host.memory = '64GiB'\n[inference]\nmodel = '{model}'\ncache_ram = '1GiB'\n"
+    rows = settings_of(tmp_path, text).memory_map
+    assert rows.size_mib("model") == 5
+    assert 1024 + 36 < rows.size_mib("agent_context") < 1300
+    assert settings_of(tmp_path, text + "[memory_map]\nmodel = '7GiB'\n").memory_map.size_mib(
+        "model"
+    ) == 7168  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", ["gone", "directory", "garbage", "too large"])
+def test_a_model_that_is_no_good_leaves_the_map_as_it_was(tmp_path, slip):
+    model = tmp_path / "model.gguf"
+    if slip == "directory":
+        model.mkdir()
+    elif slip == "garbage":
+        model.write_bytes(b"GGUF" + bytes(20))
+    elif slip == "too large":
+        write_model(model, TINY)
+        os.truncate(model, 1 << 42)
+    text = "host.memory = '64GiB'\n"
+    found = settings_of(tmp_path, f"{text}[inference]\nmodel = '{model}'\n")
+    assert found.memory_map == settings_of(tmp_path, text).memory_map

@@ -238,3 +238,69 @@ def test_a_system_without_cgroups_says_so():
     assert "out of swap" in found.reason
     assert none.limit_left(1) is None
     none.close()
+
+
+def test_in_version_1_a_second_cgroup_weighs_the_cores_of_builds_and_goes_with_the_first(tmp_path):
+    a_v1(tmp_path, "4:memory:/user/a\n3:cpu,cpuacct:/user/b\n")
+    cpu = tmp_path / "sys/fs/cgroup/cpu,cpuacct/user/b"
+    cpu.mkdir(parents=True)
+    one = door(tmp_path, Kernel({**V1_FILES, "cpu.shares": "1024"}))
+    cgroup = one.open()
+    assert cgroup.cpu_file == f"{cpu}/{NAME}/cpu.shares"
+    assert cgroup.cpu_procs == f"{cpu}/{NAME}/cgroup.procs"
+    assert cgroup.cpu_usual == 1024 * (os.cpu_count() or 1) == int(text(cgroup.cpu_file))
+    one.weigh(cgroup.cpu_file, 200)
+    assert text(cgroup.cpu_file) == "200"
+    one.close()
+    assert not (cpu / NAME).exists() and not Path(cgroup.directory).exists()
+
+
+@pytest.mark.parametrize("membership", ["4:memory:/user/a\n", "4:memory:/user/a\n3:cpu:/b\n"])
+def test_where_the_cores_cannot_be_weighed_the_cgroup_is_there_all_the_same(tmp_path, membership):
+    a_v1(tmp_path, membership)
+    cgroup = door(tmp_path, Kernel(V1_FILES)).open()
+    assert cgroup.version == V1 and cgroup.cpu_file is None
+
+
+def test_what_a_killed_daemon_left_on_the_cores_is_swept(tmp_path):
+    a_v1(tmp_path, "4:memory:/user/a\n3:cpu:/b\n")
+    parent = tmp_path / "sys/fs/cgroup/cpu,cpuacct/b"
+    (parent / GONE).mkdir(parents=True)
+    (parent / STRANGERS).mkdir()
+    door(tmp_path, Kernel({**V1_FILES, "cpu.shares": "1024"})).open()
+    assert sorted(path.name for path in parent.iterdir()) == sorted([NAME, STRANGERS])
+
+
+@pytest.mark.parametrize(("files", "weight"), [
+    ({**V2_FILES, "cpu.weight": "100"}, 100),
+    (V2_FILES, None),
+])  # fmt: skip
+def test_in_version_2_the_cgroup_itself_is_weighed_where_it_has_the_controller(
+    tmp_path, files, weight
+):
+    a_v2(tmp_path, ("", "cpu memory", "memory"))
+    cgroup = door(tmp_path, Kernel(files, refused=["/user/a"])).open()
+    assert cgroup.cpu_procs is None
+    assert cgroup.cpu_file == (f"{cgroup.directory}/cpu.weight" if weight else None)
+    handed_on = text(tmp_path, "sys/fs/cgroup/user/cgroup.subtree_control")
+    assert handed_on == ("cpu memory" if weight else "+cpu")
+
+
+def test_the_memory_cgroup_of_a_process_is_named(tmp_path):
+    a_v1(tmp_path)
+    plant(tmp_path, {"proc/77/cgroup": "4:memory:/model\n"})
+    one = door(tmp_path, Kernel(V1_FILES))
+    assert (one.place_of(77), one.place_of(78)) == ("/model", None)
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "cache_mib", "set_mib"), [(0, 0, 100), (90, 70, 100), (200, 20, 244)]
+)
+def test_a_ceiling_is_never_set_below_what_builds_have(tmp_path, used_mib, cache_mib, set_mib):
+    a_v1(tmp_path)
+    stat = f"total_inactive_file {cache_mib * MIB}\ntotal_active_file 0\n"
+    files = {"memory.usage_in_bytes": str(used_mib * MIB), "memory.stat": stat}
+    one = door(tmp_path, Kernel({**V1_FILES, **files}))
+    cgroup = one.open()
+    assert one.limit(cgroup.directory, cgroup.version, 100 * MIB) == set_mib * MIB
+    assert text(cgroup.directory, "memory.limit_in_bytes") == str(set_mib * MIB)

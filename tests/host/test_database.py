@@ -189,3 +189,16 @@ def test_the_most_that_a_disk_held_is_known_after_a_restart_and_that_of_an_earli
     with opened(tmp_path / "db") as database:
         assert Store(database).high_water() == HighWater("b", 7)
         assert Store(database).next_build() == 17
+
+
+def test_a_squeeze_is_kept_once_from_its_begin_to_its_end_newest_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(memories_door, "KEPT_SQUEEZES", 3)
+    with opened(tmp_path / "db") as database:
+        memories = Memories(database)
+        for began_at in range(5):
+            memories.record_squeeze(began_at, "main", {"began_at": began_at, "lasted_s": None})
+        memories.record_squeeze(4, "main", {"began_at": 4, "lasted_s": 9.0})
+    with opened(tmp_path / "db") as database:
+        told = Memories(database).squeezes(2)
+        assert told == [{"began_at": 4, "lasted_s": 9.0}, {"began_at": 3, "lasted_s": None}]
+        assert len(Memories(database).squeezes(500)) == 3

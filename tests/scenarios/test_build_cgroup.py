@@ -66,6 +66,29 @@ def test_what_the_user_offers_of_a_build_is_not_lowered(faked: Launcher, tmp_pat
     assert int(offered.read_text()) == own
 
 
+@pytest.mark.parametrize(("told", "cargo_has"), [(7, 7), (0, 0), (None, 0), (99, 19)])
+def test_a_launcher_steps_back_as_far_as_it_is_told_to(
+    faked: Launcher, tmp_path: Path, told: int | None, cargo_has: int
+) -> None:
+    nice = tmp_path / "nice"
+    (tmp_path / "cgroup.procs").write_text("")
+    program(faked.cargo, f"#!/bin/sh\nnice >{nice}\n")
+    faked.daemon.script["begin"] = lambda begin: [
+        go(begin, nice=told, cpu_cgroup=str(tmp_path / "cgroup.procs"))
+    ]
+    assert faked.go("build") == (0, "")
+    assert int(nice.read_text()) == max(os.nice(0), cargo_has)
+    assert (tmp_path / "cgroup.procs").read_text() == "0"
+    assert faked.daemon.wait_for("started")["entered"] is None, "that is the other cgroup's"
+
+
+def test_a_cgroup_for_the_cores_that_cannot_be_entered_stops_no_build(
+    faked: Launcher, tmp_path: Path
+) -> None:
+    faked.daemon.script["begin"] = lambda begin: [go(begin, cpu_cgroup=str(tmp_path / "gone/x"))]
+    assert faked.go("build") == (0, "")
+
+
 @pytest.mark.real_cargo
 def test_a_real_rustc_runs_in_the_cgroup_and_the_daemon_does_not(
     forge: PrivateForge, tmp_path: Path
@@ -86,8 +109,9 @@ def test_a_real_rustc_runs_in_the_cgroup_and_the_daemon_does_not(
         return None
 
     name = os.path.basename(told["directory"])
+    trees = 1 if told["version"] == 2 or not forge.status()["cgroup"]["weighs"] else 2
     for one in (wait_until(rustc).pid, cargo.pid):
-        assert name in Path(f"/proc/{one}/cgroup").read_text()
+        assert Path(f"/proc/{one}/cgroup").read_text().count(name) == trees
         assert int(Path(f"/proc/{one}/oom_score_adj").read_text()) == BUILD_OOM_SCORE_ADJ
     daemon = forge.daemon_pid()
     assert name not in Path(f"/proc/{daemon}/cgroup").read_text()

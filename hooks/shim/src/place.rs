@@ -1,4 +1,4 @@
-//! Where a build's processes belong: in the cgroup of builds, and first in line when memory ends.
+//! Where a build's processes belong: in the cgroup of builds, last to run, first to end for memory.
 //!
 //! We go there ourselves before cargo starts, so everything below is born there and no pid can be
 //! mistaken. forge/client/build_place.py does the same.

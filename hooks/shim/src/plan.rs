@@ -22,6 +22,9 @@ pub struct Plan {
     /// The `cgroup.procs` of the cgroup that builds run in.
     cgroup: Option<Vec<u8>>,
     oom_score_adj: Option<i64>,
+    /// The `cgroup.procs` of the cgroup that weighs builds, where that is another one.
+    cpu_cgroup: Option<Vec<u8>>,
+    nice: Option<i64>,
     /// The daemon may have the build begun anew, and says what becomes of one that has failed.
     pub requeues: bool,
 }
@@ -47,13 +50,13 @@ impl Plan {
             .get("jobserver")
             .and_then(|given| given.get("tokens"))
             .and_then(Value::number);
-        let cgroup = match value.get("cgroup") {
-            None | Some(Value::Null) => None,
-            Some(given) => Some(passable(given.text()?)?),
+        let path = |name: &str| match value.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(given) => Some(Some(passable(given.text()?)?)),
         };
-        let oom_score_adj = match value.get("oom_score_adj") {
-            None | Some(Value::Null) => None,
-            Some(given) => Some(given.number()? as i64),
+        let number = |name: &str| match value.get(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(given) => Some(Some(given.number()? as i64)),
         };
         let target_dir = match value.get("target_dir") {
             None | Some(Value::Null) => None,
@@ -71,8 +74,10 @@ impl Plan {
             target_dir,
             jobserver,
             tokens: tokens.map(|count| count as i64),
-            cgroup,
-            oom_score_adj,
+            cgroup: path("cgroup")?,
+            oom_score_adj: number("oom_score_adj")?,
+            cpu_cgroup: path("cpu_cgroup")?,
+            nice: number("nice")?,
             requeues: matches!(value.get("requeues"), Some(Value::Bool(true))),
         })
     }
@@ -94,6 +99,10 @@ impl Plan {
         if let Some(offer) = self.oom_score_adj {
             place::offer_first(offer);
         }
+        if let Some(nice) = self.nice {
+            sys::step_back(nice.clamp(0, 19) as i32);
+        }
+        place::enter(self.cpu_cgroup.as_deref()); // how cores are shared is no part of the answer
         place::enter(self.cgroup.as_deref())
     }
 
@@ -169,6 +178,8 @@ mod tests {
         assert!(reads(r#","jobserver":{"path":"/f"}"#));
         assert!(reads(r#","cgroup":"/c/cgroup.procs","oom_score_adj":500"#));
         assert!(reads(r#","cgroup":null,"oom_score_adj":null"#));
+        assert!(reads(r#","cpu_cgroup":"/c/cgroup.procs","nice":10"#));
+        assert!(reads(r#","cpu_cgroup":null,"nice":null"#));
         for (name, values) in [
             ("build", &["7", "null", "[]"][..]),
             (
@@ -194,6 +205,8 @@ mod tests {
             ("target_dir", &["7", "[]", "false"]),
             ("cgroup", &["7", "[]", r#""\u0000""#]),
             ("oom_score_adj", &[r#""500""#, "[]", "true"]),
+            ("cpu_cgroup", &["7", "[]", r#""\u0000""#]),
+            ("nice", &[r#""5""#, "[]", "true"]),
             (
                 "jobserver",
                 &[

@@ -158,6 +158,8 @@ extern "C" {
     pub fn getppid() -> c_int;
     pub fn geteuid() -> u32;
     pub fn setsid() -> c_int;
+    pub fn getpriority(which: c_int, who: u32) -> c_int;
+    pub fn setpriority(which: c_int, who: u32, nice: c_int) -> c_int;
     pub fn wait4(pid: c_int, status: *mut c_int, options: c_int, usage: *mut RawUsage) -> c_int;
     pub fn setrlimit(which: c_int, limit: *const [u64; 2]) -> c_int;
     pub fn execve(

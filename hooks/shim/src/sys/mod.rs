@@ -51,6 +51,17 @@ pub fn effective_uid() -> u32 {
     unsafe { c::geteuid() }
 }
 
+/// Step back behind others, by a nice that is never lowered: one of the user's that is higher stays.
+pub fn step_back(nice: c_int) {
+    const PRIO_PROCESS: c_int = 0;
+    // SAFETY: takes any numbers; 0 is ourselves. A nice of -1 looks like an error, and is below.
+    unsafe {
+        if c::getpriority(PRIO_PROCESS, 0) < nice {
+            c::setpriority(PRIO_PROCESS, 0, nice);
+        }
+    }
+}
+
 pub fn is_terminal(fd: c_int) -> bool {
     // SAFETY: takes any number.
     unsafe { c::isatty(fd) == 1 }
