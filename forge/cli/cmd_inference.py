@@ -21,7 +21,7 @@ MAX_LIMIT = 500
     ),
 )  # fmt: skip
 def inference() -> None:
-    """Plan, start and look at the inference servers beside the builds."""
+    """Plan, start and look at inference servers."""
 
 
 inference.add_command(plan)

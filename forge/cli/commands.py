@@ -17,7 +17,8 @@ from forge.cli.main import COMPLETE_VARIABLE, OWN_COMMANDS
 from forge.core.verbs import OWN_VERBS
 from forge.errors import ForgeError, UsageMistake
 
-SETTINGS_OF_CLICK = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+HELP_OPTIONS = ["-h", "--help"]
+SETTINGS_OF_CLICK = {"help_option_names": HELP_OPTIONS, "max_content_width": 100}
 CARGO_VERBS = tuple(
     sorted(verb for verb in OWN_VERBS if len(verb) > 1 and verb not in OWN_COMMANDS)
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 import forge
-from forge.cli.commands import root
+from forge.cli.commands import HELP_OPTIONS, root
 from forge.config import SETTINGS
 
 _HEAD = '.TH "{name}" "{section}" "" "Opta Forge {version}" "Opta Forge"\n'
@@ -16,7 +16,7 @@ _HEAD = '.TH "{name}" "{section}" "" "Opta Forge {version}" "Opta Forge"\n'
 def man_pages() -> dict[str, str]:
     """Return the pages by file name: `forge.1`, one for each of its commands, `forge.toml.5`."""
     pages = {"forge.1": _page(root, "forge")}
-    context = click.Context(root, info_name="forge")
+    context = _context(root, "forge")
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         assert command, f"{name} is a command"
@@ -25,8 +25,13 @@ def man_pages() -> dict[str, str]:
     return pages
 
 
+def _context(command: click.Command, name: str) -> click.Context:
+    """Return a context as `root` makes them: commands keep the options for help of their first."""
+    return click.Context(command, info_name=name, help_option_names=HELP_OPTIONS)
+
+
 def _page(command: click.Command, path: str) -> str:
-    context = click.Context(command, info_name=path)
+    context = _context(command, path)
     summary = command.get_short_help_str(200).rstrip(".")
     parts = [
         _HEAD.format(name=path.replace(" ", "-").upper(), section=1, version=forge.__version__),
@@ -55,7 +60,7 @@ def _commands(group: click.Group, context: click.Context, path: str) -> Iterator
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command, f"{name} is a command"
-        inner = click.Context(command, info_name=name)
+        inner = _context(command, name)
         words = [path, name, *command.collect_usage_pieces(inner)]
         yield f".TP\n.B {_text(' '.join(words))}\n{_text(command.get_short_help_str(200))}\n"
 
