@@ -5,7 +5,8 @@ is taken away. That most is tracked as its *high water*. Writing goes over new b
 memory that it keeps may be more than that, up to its size, and never is less.
 
 A disk is *bloated* when it keeps much that it does not hold. After a while without builds it is
-made anew, by itself only where nothing on it would be lost; elsewhere people are shown the command.
+made anew, by itself only where nothing on it would be lost: target dirs that are saved come back
+with the next build of each. Elsewhere people are shown the command.
 """
 
 from dataclasses import dataclass
@@ -120,7 +121,9 @@ class Bloat:
 
     def _holds_something(self) -> bool:
         """Say whether there is anything on the disk that somebody might miss."""
-        usage = self._state.disk.usage
+        usage, tasks = self._state.disk.usage, self._state.tasks
         dirs = self._state.target_dirs.values()
-        has_files = any(one.size_bytes is None or one.files > 1 for one in dirs)
-        return has_files or usage is None or usage.used_bytes > EMPTY_BYTES
+        saved = [one for one in dirs if tasks.comes_back(one)]
+        has_files = any(one.size_bytes is None or one.files > 1 for one in dirs if one not in saved)
+        saved_bytes = sum(one.size_bytes or 0 for one in saved)
+        return has_files or usage is None or usage.used_bytes - saved_bytes > EMPTY_BYTES

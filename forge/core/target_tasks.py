@@ -265,6 +265,14 @@ class TargetTasks:
             and self.at(one.path) is None and one.last_used_at > self._saved_at(one)
         ]  # fmt: skip
 
+    def comes_back(self, one: TargetDir) -> bool:
+        """Say whether a target dir is saved as it is, so that its next build restores it."""
+        disk = self.state.disk.disk
+        last = newest(self.snapshots or (), one.path.rpartition("/")[2])
+        if last is None or disk is None or not self.saves_by_itself or self.at(one.path):
+            return False
+        return last.disk == disk.token and last.at >= one.last_used_at
+
     def save(self, one: TargetDir) -> list[Action]:
         """Begin to save a target dir."""
         return self.start(self.new(TaskKind.SAVE, one.path, one.root))

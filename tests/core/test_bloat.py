@@ -7,6 +7,7 @@ import pytest
 from forge.core import actions, events, messages
 from forge.core.bloat import EMPTY_BYTES, IDLE_S, HighWater, is_bloated
 from forge.core.disk import Disk, DiskKind
+from forge.core.snapshots import Room, Snapshot
 from forge.core.state import State
 from forge.core.target_dirs import TargetDir
 from tests.core.driver import EMPTY, GIB, Driver, settings
@@ -138,6 +139,29 @@ def test_it_goes_only_when_nothing_is_lost(dirs, used_bytes, goes):
     idle(driver, 3 * IDLE_S)
     assert was_made_anew(driver) is goes
     assert report(driver)["bloated"], "people are told in any case"
+
+
+@pytest.mark.parametrize(
+    ("saved_at", "on_disk", "goes"),
+    [
+        (200.0, "t", True),  # saved since it was used: its next build restores it
+        (50.0, "t", False),  # used since then
+        (200.0, "other", False),  # a snapshot of another disk says nothing of this one
+    ],
+)
+def test_target_dirs_that_are_saved_are_not_lost(saved_at, on_disk, goes):
+    driver = mounted()
+    hold(driver, 5 * GIB)
+    hold(driver, 1 * GIB)
+    one = TargetDir("/Volumes/B/app-1", "/src", 0, 100.0, size_bytes=1 * GIB, files=20)
+    driver.state.target_dirs[one.path] = one
+    disk = driver.state.disk.disk
+    assert disk
+    token = disk.token if on_disk == "t" else on_disk
+    snapshot = Snapshot("s", "app-1", "/src", saved_at, 1000, 3, "b", 400, 10, disk=token)
+    driver.post(events.SnapshotsFound((snapshot,), Room(10**12, 10**12)))
+    idle(driver, 3 * IDLE_S)
+    assert was_made_anew(driver) is goes
 
 
 def test_whoever_builds_now_and_then_keeps_it():
