@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.concurrent import CRATES
 from tests.bench.measure import machine, print_table, private_forge, report
 from tests.llama.models import Model, write_model
 from tests.llama.server import LlamaServer, llama_server
 from tests.scenarios.conftest import PrivateForge, clean_env, package, registry_source
+
+CRATES = {"hexyl": "0.16", "sd": "1", "choose": "1.3", "hyperfine": "=1.20.0"}
+"""Four small ones: many rounds in the time of few, since other load comes and goes."""
 
 MODEL_MIB = 256
 TOKENS = 64
