@@ -31,7 +31,8 @@ class InferencePlan:
     @property
     def slot_tokens(self) -> int:
         """Return the context that one slot can use: never more than the model was trained with."""
-        return min(self.cells.per_stream, self.model.shape.context_tokens)
+        most = min(self.cells.per_stream, self.model.shape.context_tokens)
+        return min(most, self.args.context_per_slot or most)
 
     @property
     def uses_draft(self) -> bool:

@@ -127,3 +127,16 @@ def test_a_build_that_nobody_asked_is_not_said_to_refuse_anything():
 def test_a_draft_that_is_used_is_not_called_unused():
     assert planned(REFERENCE, build=OLD).uses_draft
     assert not planned("-m M").uses_draft
+
+
+@pytest.mark.parametrize(
+    ("line", "tokens"),
+    [
+        ("-c 131072 -np 4", 32768),
+        ("-c 524288 -np 2", 131072),
+        ("-c 8192", 8192),
+        ("--kv-unified-per-slot 512 -np 4", 512),
+    ],
+)
+def test_a_slot_has_its_part_and_no_more_than_the_model_was_trained_with(line, tokens):
+    assert planned(f"-m M {line}", TINY).slot_tokens == tokens

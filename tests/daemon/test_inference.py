@@ -12,9 +12,9 @@ import pytest
 from tests.daemon.clients import open_build, project, replies
 from tests.daemon.harness import RealDaemon
 from tests.llama.models import Model, write_model
-from tests.llama.server import BINARY, LlamaServer, free_port, llama_server
+from tests.llama.server import LlamaServer, free_port, llama_server
 
-pytestmark = pytest.mark.skipif(not BINARY.exists(), reason=f"there is no {BINARY}")
+pytestmark = [pytest.mark.real_llama, pytest.mark.usefixtures("llama_binary")]
 
 CORES = 4
 GIVEN_BACK_S = 1.0

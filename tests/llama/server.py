@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opta-forge-tests"
-BINARY = CACHE / "llama-server-0.3.36"
+from tests.llama.build import BINARY
+
 READY_S = 60.0
 
 

@@ -9,13 +9,14 @@ import pytest
 
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from tests.llama.models import Model, write_model
-from tests.llama.server import BINARY, llama_server
+from tests.llama.server import llama_server
 from tests.scenarios.tight_cgroup import tight_cgroup
 
 pytestmark = [
     pytest.mark.privileged,
     pytest.mark.skipif(sys.platform != "linux", reason="cgroups are of Linux"),
-    pytest.mark.skipif(not BINARY.exists(), reason=f"there is no {BINARY}"),
+    pytest.mark.real_llama,
+    pytest.mark.usefixtures("llama_binary"),
 ]
 
 MIB = 1 << 20
