@@ -49,11 +49,12 @@ def doctor(call: Call, fix: bool) -> int:
     if call.as_json:
         print_json({"ok": not failed, "rows": [asdict(row) for row in rows]})
     else:
-        print_lines(_view(rows))
+        print_lines(rows_view(rows))
     return EXIT_FAILED if failed else 0
 
 
-def _view(rows: list[Row]) -> Table:
+def rows_view(rows: list[Row]) -> Table:
+    """Show rows with their verdicts, and the way out below."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

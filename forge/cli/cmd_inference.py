@@ -4,7 +4,7 @@ from datetime import datetime
 
 import click
 
-from forge.cli.cmd_inference_launch import command, plan
+from forge.cli.cmd_inference_launch import command, plan, verify
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask, ask_status
 from forge.cli.render import print_json, print_lines
@@ -26,6 +26,7 @@ def inference() -> None:
 
 inference.add_command(plan)
 inference.add_command(command)
+inference.add_command(verify)
 
 
 @inference.command(

@@ -1,17 +1,22 @@
-"""`forge inference plan` and `command`: what a llama-server needs, and how it is started."""
+"""`forge inference plan`, `command`, `verify`: what a llama-server needs, and its start."""
 
 import shlex
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from forge.cli.cmd_doctor import EXIT_FAILED, rows_view
 from forge.cli.commands import Call, examples, json_option, pass_call
 from forge.cli.questions import say
 from forge.cli.render import plain, print_json, print_lines
 from forge.cli.view_inference_plan import plan_view
-from forge.client import inference
+from forge.client import inference, inference_verify
+from forge.core.checkup import has_failed
 from forge.core.inference_plan import InferencePlan
 from forge.core.llama_args import shown_args
+from forge.core.units import parse_duration_s
+from forge.errors import UsageMistake
 
 words_argument = click.argument(
     "words", nargs=-1, type=click.UNPROCESSED, metavar="[-- LLAMA-SERVER-ARGS]"
@@ -108,3 +113,31 @@ def _as_json(told: inference.Told) -> dict[str, Any]:
         ],
         "not_asked": told.unasked or None,
     }
+
+
+@click.command(
+    epilog=examples("forge inference verify", "forge inference verify --wait 20m --json")
+)
+@click.option(
+    "--wait", "wait_text", metavar="DURATION", default="0", show_default=True,
+    help="How long it may take to get ready, such as 90s or 20m.",
+)  # fmt: skip
+@json_option
+@pass_call
+def verify(call: Call, wait_text: str) -> int:
+    """Look whether the configured server runs as it was planned.
+
+    Its context and KV cache as configured, the draft model at work in every slot, and so many bytes
+    locked as the models have. Exits with 1 when something is not so. No daemon is asked.
+    """
+    try:
+        wait_s = parse_duration_s(wait_text)
+    except ValueError as error:
+        raise UsageMistake(f"--wait: {error}") from None
+    rows = inference_verify.verify(call.env, wait_s, say)
+    failed = has_failed(rows)
+    if call.as_json:
+        print_json({"ok": not failed, "rows": [asdict(row) for row in rows]})
+    else:
+        print_lines(rows_view(rows))
+    return EXIT_FAILED if failed else 0

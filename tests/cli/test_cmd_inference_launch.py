@@ -165,20 +165,25 @@ def test_a_server_that_cannot_be_asked_has_no_command(
     assert (result.code, json.loads(result.out)["error"]["slug"]) == (code, slug)
 
 
-def test_the_hook_becomes_the_server(configure, place: Path, env: dict[str, str]):
-    configure()
+@pytest.mark.parametrize("wait", ["0", "no"])
+def test_the_hook_becomes_the_server_and_verifies_it(
+    configure, place: Path, env: dict[str, str], wait: str
+):
+    configure(more='url = "http://127.0.0.1:9"')  # where nobody listens
     (place / "forge").write_text(
         f"#!{sys.executable} -P\nimport sys\nfrom forge.cli.main import main\nsys.exit(main())\n"
     )
     (place / "forge").chmod(0o755)
     done = subprocess.run(
-        [START, "--alias", "x"], env={**env, "FORGE": str(place / "forge")},
+        [START, "--alias", "x"],
+        env={**env, "FORGE": str(place / "forge"), "FORGE_VERIFY_WAIT": wait},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     told, alive = done.stdout.splitlines()
     assert told.startswith(f"-m {place}/tiny.gguf -md {place}/draft.gguf --spec-type draft-simple")
     assert told.endswith("--alias x")
     assert alive == "alive 2592000"
+    assert ("answers none" in done.stderr) is (wait == "0")
 
 
 def test_the_hook_without_a_forge_says_what_to_do(place: Path):
@@ -212,3 +217,12 @@ def test_a_model_that_is_gone_is_a_warning_and_no_more(forge: Forge, configure, 
     assert "warning: the model has no row" in forge("plan").err
     rows = {row["name"]: row for row in json.loads(forge("doctor", "--json").out)["rows"]}
     assert rows["model"]["verdict"] == "warn"
+
+
+def test_a_server_that_does_not_answer_is_not_verified(forge: Forge, configure):
+    configure(more='url = "http://127.0.0.1:9"')
+    result = forge("inference", "verify", "--json")
+    answer = json.loads(result.out)
+    assert (result.code, answer["ok"]) == (1, False)
+    assert answer["rows"][0]["finding"].startswith("http://127.0.0.1:9 answers none")
+    assert forge("inference", "verify", "--wait", "soon").code == 64

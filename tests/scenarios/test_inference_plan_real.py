@@ -164,3 +164,35 @@ def test_a_command_line_that_is_said_not_to_start_does_not(llama_binary: Path, m
             [llama_binary, *words, "--port", port], cwd=models, capture_output=True, timeout=60
         )
         assert done.returncode != 0, line
+
+
+@pytest.mark.parametrize(
+    ("more", "wrong"), [([], set()), (["-c", "4096"], {"context", "KV cache"})]
+)
+def test_a_server_is_verified_against_what_is_configured(
+    llama_binary: Path, models: Path, more: list[str], wrong: set[str]
+):
+    port, config = free_port(), models / "forge.toml"
+    config.write_text(
+        f'[inference]\nserver = "{llama_binary}"\nmodel = "{models}/70b.gguf"\ncontext = 2048\n'
+        f'draft_model = "{models}/3b.gguf"\nurl = "http://127.0.0.1:{port}"\n'
+    )
+    env = clean_env() | {"FORGE_CONFIG": str(config)}
+    server = subprocess.Popen(
+        [*FORGE, "inference", "command", "--exec", "--", *more], env=env, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [*FORGE, "inference", "verify", "--wait", "60s", "--json"], env=env,
+            capture_output=True, text=True, timeout=90,
+        )  # fmt: skip
+    finally:
+        server.kill()
+        server.wait()
+    rows = {row["name"]: row["verdict"] for row in json.loads(done.stdout)["rows"]}
+    assert {name for name, verdict in rows.items() if verdict == "fail"} - {"locked"} == wrong
+    assert rows["draft"] == "ok"
+    if os.geteuid() == 0 and sys.platform == "linux":
+        assert rows["locked"] == "ok"
+        assert done.returncode == (1 if wrong else 0)
