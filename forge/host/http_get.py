@@ -110,6 +110,9 @@ class HttpGet:
         try:
             sock.settimeout(_left_s(until_s))
             return ssl.create_default_context().wrap_socket(sock, server_hostname=self.address.host)
+        except ssl.SSLError as error:
+            sock.close()
+            raise NoAnswer(f"no safe connection: {error.reason or error}") from error
         except BaseException:
             sock.close()
             raise
@@ -123,7 +126,7 @@ class HttpGet:
             return _read(request)
         except http.client.RemoteDisconnected:
             raise ConnectionResetError("it closed the connection without an answer") from None
-        except http.client.HTTPException as error:
+        except (http.client.HTTPException, ssl.SSLError) as error:
             raise NoAnswer("it does not speak HTTP") from error
         finally:
             self.close()

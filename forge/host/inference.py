@@ -70,7 +70,7 @@ class _Watched:
     def look(self, *, deep: bool) -> ServerSeen:
         """Ask it, then look at its process."""
         at_s = time.monotonic()
-        served = self._server.look(can_sleep=self._can_sleep())
+        served = self._server.look(sleeps=self._sleeps())
         if served.answer in (Answer.NONE, Answer.STRANGER):
             self._let_go()
             return ServerSeen(self._spec.name, self._spec.url, at_s, served)
@@ -140,10 +140,11 @@ class _Watched:
             served, shares_context=shares, context_tokens=max(each) if shares else sum(each)
         )
 
-    def _can_sleep(self) -> bool:
+    def _sleeps(self) -> bool | None:
+        """Say whether it is told to sleep when it is idle; None when nobody knows."""
         holder = self._holder
         if holder is None or holder.argv is None:
-            return True
+            return None
         return _SLEEPS_ENV in holder.env or any(word.startswith(_SLEEPS) for word in holder.argv)
 
 

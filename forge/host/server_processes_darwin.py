@@ -77,12 +77,9 @@ class DarwinServerProcesses:
         try:
             process = self._table.process(pid)
             started_s, argv = process.create_time(), tuple(process.cmdline())
-            env = {
-                name: value
-                for name, value in process.environ().items()
-                if name.startswith(ENVIRONMENT)
-            }
-            return Holder(Process(pid, started_s), started_s, argv, process.cwd(), env)
+            return Holder(
+                Process(pid, started_s), started_s, argv, process.cwd(), _environment(process)
+            )
         except psutil.Error as error:
             return f"process {pid}: {error}"
 
@@ -140,6 +137,16 @@ class DarwinServerProcesses:
             except OSError as error:
                 missing.append(f"{path}: {reason_of(error)}")
         return tuple(found)
+
+
+def _environment(process: Any) -> dict[str, str]:
+    import psutil
+
+    try:
+        told = process.environ()
+    except psutil.Error:  # as of a program that the system protects
+        return {}
+    return {name: value for name, value in told.items() if name.startswith(ENVIRONMENT)}
 
 
 def _maps(argv: tuple[str, ...]) -> bool:
