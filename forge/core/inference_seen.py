@@ -75,8 +75,8 @@ class ServerProcess:
 
     `footprint_bytes`: macOS' phys_footprint; RSS is wrong there by an order of magnitude.
     `read_bytes` are read from disk; `refaults` are pages of its cgroup that were evicted before.
-    `models` and `refaults` are looked at only in a look that `is_deep`: without one, no models does
-    not mean that none is mapped. `system_wired_bytes` is macOS', of all processes.
+    `system_wired_bytes` is macOS', of all processes. It, `refaults` and `models` are looked at only
+    if the look `is_deep`: else no models does not mean that none is mapped.
     """
 
     pid: int

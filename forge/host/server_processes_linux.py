@@ -60,7 +60,7 @@ class LinuxServerProcesses:
 
     def measure(self, holder: Holder, models: tuple[str, ...], *, deep: bool) -> ServerProcess:
         """Read its status, faults and reads; the page cache and its cgroup, if `deep`."""
-        reading = _Reading(f"{self._proc}/{holder.process.pid}")
+        reading = _Reading(str(self._proc), holder.process.pid)
         status = reading.text("status").replace("\t", " ")
         faults = reading.text("stat").rpartition(")")[2].split()
         found = reading.models(models) if deep else ()
@@ -88,8 +88,14 @@ class LinuxServerProcesses:
 class _Reading:
     """One look at the files of a process; what cannot be read is noted."""
 
-    place: str
+    proc: str
+    pid: int
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Where its files are."""
+        return f"{self.proc}/{self.pid}"
 
     def text(self, name: str) -> str:
         """Read a file of the process."""
@@ -109,7 +115,7 @@ class _Reading:
         """Read the refaults of its cgroup. The root is everybody's, and says nothing of one."""
         try:
             membership = read_text(f"{self.place}/cgroup")
-            found = cgroups.find(membership, read_text("/proc/self/mountinfo"))
+            found = cgroups.find(membership, read_text(f"{self.proc}/self/mountinfo"))
             if found.memory is None or found.memory.places[0] == "/":
                 self.missing.append(f"refaults: {found.reason or 'it is in no cgroup of its own'}")
                 return None
