@@ -49,7 +49,7 @@ def read_model(path: str) -> ModelFile:
     """
     try:
         metadata, size_bytes = _read_file(path)
-        parts = _other_parts(path)
+        parts = other_parts(path)
         return ModelFile(path, size_bytes + sum(map(_size, parts)), shape_of(metadata))
     except (_Broken, ShapeUnknown) as error:
         raise ModelUnreadable(f"{path}: {error}") from None
@@ -79,8 +79,11 @@ class KnownModels:
         return self._known[path][1]
 
 
-def _other_parts(path: str) -> list[str]:
-    """Name the other files of a split model; the one that is named must be the first."""
+def other_parts(path: str) -> list[str]:
+    """Name the other files of a split model; the one that is named must be the first.
+
+    One that was read is split as it should be.
+    """
     match = _SPLIT.fullmatch(path)
     if not match:
         return []

@@ -12,7 +12,7 @@ from forge.core.inference_plan import InferencePlan
 from forge.core.inference_seen import Answer, Served, ServerProcess, ServerSeen
 from forge.core.inference_settings import ServerSpec
 from forge.errors import ForgeError
-from forge.host.gguf import KnownModels
+from forge.host.gguf import KnownModels, other_parts
 from forge.host.http_get import Address
 from forge.host.inference_files import plan_command_line
 from forge.host.llama import LlamaServer
@@ -68,8 +68,11 @@ class _Watched:
         self._no_plan = ""
 
     def look(self, *, deep: bool) -> ServerSeen:
-        """Ask it, then look at its process."""
+        """See that it is still the same, ask it, and look at its process."""
         at_s = time.monotonic()
+        if self._holder and not self._processes.still_holds(self._holder):
+            self._let_go()
+            self._server.forget()  # what it is was told by another
         served = self._server.look(sleeps=self._sleeps())
         if served.answer in (Answer.NONE, Answer.STRANGER):
             self._let_go()
@@ -95,9 +98,6 @@ class _Watched:
 
     def _hold(self, *, deep: bool) -> None:
         """Find the process, if it is not known. One that could not be found is sought seldom."""
-        if self._holder and not self._processes.still_holds(self._holder):
-            self._let_go()
-            self._server.forget()
         if self._holder is None and (deep or not self._no_holder):
             found = self._processes.find(self._address)
             if isinstance(found, Holder):
@@ -124,7 +124,7 @@ class _Watched:
     def _measure(self, *, deep: bool) -> ServerProcess | None:
         if self._holder is None:
             return None
-        paths = () if self._plan is None else _paths(self._plan)
+        paths = _paths(self._plan) if self._plan and deep else ()
         return self._processes.measure(self._holder, paths, deep=deep)
 
     def _with_context(self, served: Served) -> Served:
@@ -149,4 +149,5 @@ class _Watched:
 
 
 def _paths(plan: InferencePlan) -> tuple[str, ...]:
-    return (plan.model.path, *((plan.draft.path,) if plan.draft else ()))
+    firsts = [one.path for one in (plan.model, plan.draft) if one]
+    return tuple(path for first in firsts for path in (first, *other_parts(first)))

@@ -2,8 +2,9 @@
 
 RSS is wrong there by an order of magnitude: memory of the GPU is not in it. The footprint counts
 what the process owns, compressed and swapped pages as well, and the wired pages of the whole system
-hold what Metal keeps resident; when they fall while a server is up, its model is being let go.
-They are asked for in deep looks only: the kernel answers all programs together a few times a second.
+hold what Metal keeps resident; when they fall while a server is up, its model is being let go. Only
+deep looks ask for them: the kernel answers all programs together a few times a second.
+
 What a process has mapped nobody tells us cheaply, so its model's files are looked at as a whole,
 unless it was told not to map them.
 """

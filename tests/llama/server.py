@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.llama.build import BINARY
 
+OLD_BINARY = BINARY.with_name("llama-server-0.3.20")
 READY_S = 60.0
 
 
@@ -43,17 +44,23 @@ class LlamaServer:
     args: tuple[str, ...] = ("-t", "1", "-np", "1", "-c", "4096")
     port: int = field(default_factory=free_port)
     cgroup: Path | None = None
+    binary: Path = BINARY
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
     def start(self, *, wait: bool = True) -> "LlamaServer":
         if self.cgroup:
             forget_pages(self.model)
         enter = f"echo 0 > {self.cgroup}/cgroup.procs && " if self.cgroup else ""
-        command = [str(BINARY), "-m", str(self.model), "--port", str(self.port), "--metrics",
+        command = [str(self.binary), "-m", str(self.model), "--port", str(self.port), "--metrics",
                    "--no-warmup", *self.args]  # fmt: skip
         self.process = subprocess.Popen(
             ["sh", "-c", f'{enter}exec "$@"', "sh", *command], start_new_session=True,
