@@ -23,6 +23,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opta
 BINARY = CACHE / f"llama-server-{VERSION}"
 TOOLS = ("cmake", "ninja", "c++", "tar")
 FETCH_S, CONFIGURE_S, BUILD_S = 600.0, 600.0, 3600.0
+GRACE_S = 10.0
 OPTIONS = {
     "CMAKE_BUILD_TYPE": "Release",
     "CMAKE_CXX_FLAGS_RELEASE": "-O1 -DNDEBUG",  # how fast it compiles matters, not how fast it is
@@ -95,14 +96,23 @@ def _run(argv: Sequence[str], deadline_s: float) -> None:
     try:
         said, _ = process.communicate(timeout=deadline_s)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _end(process)
         if isinstance(error, subprocess.TimeoutExpired):
             raise Unavailable(f"{argv[0]} took longer than {deadline_s:.0f} s") from None
         raise
     if process.returncode:
         command = " ".join(argv[:4])
         raise Unavailable(f"a llama-server cannot be built: `{command} …`: {said.strip()[-500:]}")
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a command and what it has started: ninja's compilers are in groups of their own."""
+    os.killpg(process.pid, signal.SIGTERM)  # which ninja passes on
+    try:
+        process.communicate(timeout=GRACE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextmanager
