@@ -18,7 +18,7 @@ from forge.host.inference import InferenceWatcher
 from tests.bench.idle import cpu_s
 from tests.bench.measure import arguments, machine, print_table, report
 from tests.llama.models import TINY, write_model
-from tests.llama.server import RealServer, real_server
+from tests.llama.server import LlamaServer, llama_server
 
 LOOKS = 400
 DEEP_LOOKS = 20
@@ -30,7 +30,7 @@ IDLE_EVERY_S, DEEP_IDLE_EVERY_S = 5.0, 30.0
 GOAL_PERCENT = 0.1
 
 
-def cost_of_looks(server: RealServer) -> dict[str, float]:
+def cost_of_looks(server: LlamaServer) -> dict[str, float]:
     """Return milliseconds of a processor for each look, and the shares of a core that follow."""
     watcher = InferenceWatcher()
     specs = [ServerSpec("ai-engine", server.url)]
@@ -51,7 +51,7 @@ def cost_of_looks(server: RealServer) -> dict[str, float]:
 
 
 @contextmanager
-def watching(server: RealServer) -> Iterator[None]:
+def watching(server: LlamaServer) -> Iterator[None]:
     """Look four times a second, from a thread of its own as the daemon does."""
     stopped = threading.Event()
     watcher = InferenceWatcher()
@@ -71,7 +71,7 @@ def watching(server: RealServer) -> Iterator[None]:
         watcher.close()
 
 
-def generate(server: RealServer, *, watched: bool) -> dict[str, float]:
+def generate(server: LlamaServer, *, watched: bool) -> dict[str, float]:
     """Generate, and return tokens each second and the server's processor time for each token."""
     before = cpu_s(server.pid)
     if watched:
@@ -92,11 +92,11 @@ def main() -> None:
     before = machine()
     with tempfile.TemporaryDirectory() as place:
         large = write_model(Path(place) / "large.gguf", TINY.of_size(MODEL_BYTES))
-        with real_server(large) as server:
+        with llama_server(large) as server:
             cost = cost_of_looks(server)
         small = write_model(Path(place) / "small.gguf", TINY.of_size(SMALL_BYTES))
         raw: dict[str, list[dict[str, float]]] = {"alone": [], "watched at 4 Hz": []}
-        with real_server(small) as server:
+        with llama_server(small) as server:
             generate(server, watched=False)
             for number in range(args.rounds):
                 order = list(raw) if number % 2 == 0 else list(raw)[::-1]

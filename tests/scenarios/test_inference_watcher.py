@@ -106,7 +106,7 @@ def test_requests_that_wait_are_seen(models, watcher):
         llama_server(models[0], *TWO_SLOTS) as server,
         concurrent.futures.ThreadPoolExecutor(5) as pool,
     ):
-        requests = [pool.submit(server.complete, 1200) for _ in range(5)]
+        requests = [pool.submit(server.complete, 600) for _ in range(5)]
         seen = look_until(watcher, server, lambda seen: (seen.served.deferred or 0) > 0)
         assert seen.served.busy_slots == 2
         for one in requests:
@@ -207,7 +207,7 @@ def test_a_server_that_loads_says_so_and_then_is_ready(models, watcher):
 def test_a_server_that_hangs_is_slow_and_found_again(models, watcher):
     with llama_server(models[0], *TWO_SLOTS) as server:
         assert look(watcher, server).served.answer is Answer.READY
-        server.process.send_signal(signal.SIGSTOP)
+        os.kill(server.pid, signal.SIGSTOP)
         try:
             seen = [look(watcher, server, deep=False) for _ in range(3)]
             assert {one.served.answer for one in seen} == {Answer.SLOW}
@@ -216,7 +216,7 @@ def test_a_server_that_hangs_is_slow_and_found_again(models, watcher):
             assert seen[2].process.resident_bytes > 0
             assert seen[2].need is not None
         finally:
-            server.process.send_signal(signal.SIGCONT)
+            os.kill(server.pid, signal.SIGCONT)
         look_until(watcher, server, lambda seen: seen.served.answer is Answer.READY)
 
 
@@ -230,12 +230,12 @@ def test_two_servers_are_two(models, watcher):
         assert [(each.name, each.process.pid) for each in seen] == [
             ("ai-engine", one.pid), ("second", other.pid),
         ]  # fmt: skip
-        one.process.send_signal(signal.SIGSTOP)  # one that hangs keeps the other from nothing
+        os.kill(one.pid, signal.SIGSTOP)  # one that hangs keeps the other from nothing
         try:
             seen = watcher.look(specs, deep=False)
             assert [each.served.answer for each in seen] == [Answer.SLOW, Answer.READY]
         finally:
-            one.process.send_signal(signal.SIGCONT)
+            os.kill(one.pid, signal.SIGCONT)
         assert [each.name for each in watcher.look(specs[1:], deep=False)] == ["second"]
 
 
