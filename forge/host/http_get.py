@@ -102,9 +102,11 @@ class HttpGet:
         return self._open
 
     def _connect(self, until_s: float) -> socket.socket:
-        sock = socket.create_connection(
-            (self.address.host, self.address.port), timeout=_left_s(until_s)
-        )
+        place = (self.address.host, self.address.port)
+        try:
+            sock = socket.create_connection(place, timeout=_left_s(until_s))
+        except UnicodeError:
+            raise OSError(f"{self.address.host} is no host's name") from None
         if not self.address.is_tls:
             return sock
         try:

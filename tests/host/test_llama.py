@@ -204,6 +204,13 @@ def test_nobody_is_there_and_then_somebody_is_and_then_nobody():
         assert (served.answer, served.reason) == (Answer.NONE, "connection refused")
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a" * 70, "a..b"])
+def test_a_host_that_is_not_to_be_found_has_nobody(host):
+    served = server_at(f"http://{host}:8080").look(sleeps=False)
+    assert served.answer is Answer.NONE
+    assert served.reason
+
+
 def test_a_connection_that_is_cut_is_tried_once_more():
     cuts = [b""]
 

@@ -13,9 +13,10 @@ import pytest
 from forge.core.inference_seen import Answer
 from forge.core.inference_settings import ServerSpec
 from forge.host.inference import InferenceWatcher
+from tests.llama.build import BINARY
 from tests.llama.fake import fake_llama, reply
 from tests.llama.models import DRAFT, TINY, write_model
-from tests.llama.server import BINARY, OLD_BINARY, LlamaServer, free_port, llama_server
+from tests.llama.server import OLD_BINARY, LlamaServer, free_port, llama_server
 
 pytestmark = [
     pytest.mark.skipif(not BINARY.exists(), reason=f"no {BINARY.name} has been built"),
