@@ -1,14 +1,11 @@
-"""Requests as the daemon reads them: typed, checked field by field. Source: docs/protocol.md.
+"""Requests as the daemon knows them. Source: docs/protocol.md.
 
 A message class is its own schema: the annotation of each field says what JSON it takes. Unknown
 fields are ignored, so that a newer client can talk to an older daemon.
 """
 
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
-
-from forge.core import wire
-from forge.core.message_fields import fits
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +110,20 @@ class SnapshotRequest(Message):
     root: str | None = None
     id: str | None = None
     replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomRequest(Message):
+    """Evict, pin or unpin target dirs.
+
+    `root` None: whatever is least worth its bytes, until `need_bytes` are free.
+    """
+
+    type_name = "room"
+    verb: str
+    root: str | None = None
+    need_bytes: int | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,54 +351,8 @@ class ReserveEnded(UnitEnded):
 
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
-    SnapshotRequest, MoveRequest,
+    SnapshotRequest, MoveRequest, RoomRequest,
     SetPriority, Hold, History, Explain, Forget, Squeezes, Unit, UnitEnded, Link, LinkEnded,
     Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip
 MESSAGES: dict[str, type[Message]] = {kind.type_name: kind for kind in _KINDS}
-
-
-def read(line: bytes, *, first: bool) -> Message:
-    """Read one line as a request; ValueError says what is wrong.
-
-    `first` asks for the protocol version as well.
-    """
-    raw = wire.decode(line)
-    if first and raw.get("v") != wire.VERSION:
-        raise UnknownVersion(f"protocol version {raw.get('v')!r} is not known, {wire.VERSION} is")
-    kind = MESSAGES.get(raw["type"])
-    if kind is None:
-        raise ValueError(f"there is no message `{raw['type'][:80]}`")
-    return _build(kind, raw)
-
-
-class UnknownVersion(ValueError):
-    """The other end speaks another version of the protocol."""
-
-
-def _build(kind: type[Message], raw: dict[str, Any]) -> Message:
-    values: dict[str, Any] = {}
-    for name, accepted in _schema(kind).items():
-        if name not in raw:
-            continue
-        if not fits(raw[name], accepted):
-            raise ValueError(f"`{kind.type_name}`: field `{name}` has the wrong type")
-        values[name] = raw[name]
-    missing = [
-        one.name
-        for one in fields(kind)
-        if one.default is MISSING and one.default_factory is MISSING and one.name not in values
-    ]
-    if missing:
-        raise ValueError(f"`{kind.type_name}`: field `{missing[0]}` is missing")
-    return kind(**values)
-
-
-_schemas: dict[type[Message], dict[str, Any]] = {}
-
-
-def _schema(kind: type[Message]) -> dict[str, Any]:
-    if kind not in _schemas:
-        hints = get_type_hints(kind)
-        _schemas[kind] = {one.name: hints[one.name] for one in fields(kind)}
-    return _schemas[kind]

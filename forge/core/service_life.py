@@ -6,11 +6,12 @@ Only those are looked at that somebody had started; what is not ours to restart 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forge.core import events
-from forge.core.actions import Action, Log, LookAtServices, StartService
+from forge.core import service_actions
+from forge.core.actions import Action, Log
 from forge.core.moment import Moment
 from forge.core.pressure import Rung
 from forge.core.service import Runs, Service
+from forge.core.service_actions import LookAtServices, StartService
 from forge.core.service_watch import Health, Record, judge_all
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class ServiceLife:
         self._asked_s = now.steady_s
         return [LookAtServices(tuple(self._watched().values()))]
 
-    def seen(self, event: events.ServicesSeen, now: Moment) -> list[Action]:
+    def seen(self, event: service_actions.ServicesSeen, now: Moment) -> list[Action]:
         """Judge what was seen, and start again what is to be."""
         self._asked_s, self._looked_s = None, now.steady_s
         services = self._watched()
@@ -69,7 +70,7 @@ class ServiceLife:
                 actions.append(StartService(services[name]))
         return actions
 
-    def not_started(self, event: events.ServiceNotStarted, now: Moment) -> list[Action]:
+    def not_started(self, event: service_actions.ServiceNotStarted, now: Moment) -> list[Action]:
         """Take note of a start that failed: the next look finds the service dead once more."""
         what = f"cannot be started: {event.reason}"
         return [Log("service.news", {"service": event.name, "what": what})]

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from forge.core import events, messages, wire
+from forge.core import events, message_reading, wire
 from forge.host.sockets import peer_uid
 
 BACKLOG = 1024
@@ -89,8 +89,8 @@ class Peer(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         try:
-            message = messages.read(line, first=self._first)
-        except messages.UnknownVersion as error:
+            message = message_reading.read(line, first=self._first)
+        except message_reading.UnknownVersion as error:
             self._refuse(str(error), last=True)
         except ValueError as error:
             self._refuse(str(error), last=False)

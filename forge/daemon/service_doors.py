@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from forge import paths
-from forge.core import actions, events
+from forge.core import events, service_actions
 from forge.core.service import Service
 from forge.core.service_watch import Look
 from forge.daemon.ports import Ports
@@ -37,11 +37,11 @@ class ServiceDoors:
         self._known: dict[str, Process] = {}
         self._ready_at: dict[str, float] = {}
 
-    def look(self, action: actions.LookAtServices) -> None:
+    def look(self, action: service_actions.LookAtServices) -> None:
         """Look at the services that are to run."""
         self._thread.submit(self._look_at_all, action.services)
 
-    def start(self, action: actions.StartService) -> None:
+    def start(self, action: service_actions.StartService) -> None:
         """Start a service again, if it is still wanted and dead."""
         self._thread.submit(self._start, action.service)
 
@@ -58,7 +58,7 @@ class ServiceDoors:
                     looks[service.name] = self._look(service, service.name in wishes.wanted)
                 except ServiceFailed:
                     continue  # its manager does not answer: nothing is known
-        self._post(events.ServicesSeen(looks, wishes.watched))
+        self._post(service_actions.ServicesSeen(looks, wishes.watched))
 
     def _look(self, service: Service, is_wanted: bool) -> Look:
         if not is_wanted:
@@ -98,4 +98,4 @@ class ServiceDoors:
                 if wanted and door.find(service) is None:
                     door.start(service)
             except ServiceFailed as error:
-                self._post(events.ServiceNotStarted(service.name, error.message))
+                self._post(service_actions.ServiceNotStarted(service.name, error.message))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core import messages, wire
+from forge.core import message_reading, messages, wire
 
 BEGIN = {"type": "begin", "v": 1, "pid": 1, "cwd": "/", "argv": ["build"], "env": {"HOME": "/h"}}
 
@@ -14,7 +14,7 @@ def line(**changes):
 
 
 def test_a_request_is_read_and_what_is_unknown_ignored():
-    assert messages.read(line(later="field"), first=True) == messages.Begin(
+    assert message_reading.read(line(later="field"), first=True) == messages.Begin(
         pid=1, cwd="/", argv=["build"], env={"HOME": "/h"}
     )
 
@@ -36,13 +36,13 @@ def test_a_request_is_read_and_what_is_unknown_ignored():
 )
 def test_a_wrong_request_says_what_is_wrong(raw, complaint):
     with pytest.raises(ValueError, match=complaint):
-        messages.read(raw, first=True)
+        message_reading.read(raw, first=True)
 
 
 def test_another_version_is_told_apart_from_garbage():
-    with pytest.raises(messages.UnknownVersion, match="version 2"):
-        messages.read(line(v=2), first=True)
-    assert messages.read(line(v=2), first=False)
+    with pytest.raises(message_reading.UnknownVersion, match="version 2"):
+        message_reading.read(line(v=2), first=True)
+    assert message_reading.read(line(v=2), first=False)
 
 
 @given(st.binary(max_size=200))
@@ -55,7 +55,7 @@ def test_bytes_that_are_not_text_survive_the_way_there_and_back(raw):
 @given(st.binary(max_size=300))
 def test_no_line_whatsoever_does_more_than_raise_value_error(raw):
     try:
-        messages.read(raw, first=True)
+        message_reading.read(raw, first=True)
     except ValueError:
         return
 
@@ -69,7 +69,7 @@ def test_a_message_over_the_limit_is_not_sent():
 def test_a_number_that_nobody_can_reckon_with_is_refused(number):
     line = f'{{"type":"unit_ended","exit":0,"user_s":{number},"peak_kib":1}}'.encode()
     with pytest.raises(ValueError, match="`user_s` has the wrong type"):
-        messages.read(line, first=False)
+        message_reading.read(line, first=False)
     line = f'{{"type":"unit_ended","exit":0,"peak_kib":{number}}}'.encode()
     with pytest.raises(ValueError, match="`peak_kib` has the wrong type"):
-        messages.read(line, first=False)
+        message_reading.read(line, first=False)

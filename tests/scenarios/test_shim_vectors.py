@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.core import cargo_args, messages, wire
+from forge.core import cargo_args, message_reading, messages, wire
 from forge.host.shim_build import source_dir
 
 VECTORS = Path(__file__).parent.parent / "data" / "vectors"
@@ -85,7 +85,7 @@ def test_begin_and_adopt_of_the_shim_are_what_the_daemon_reads():
 def test_what_the_test_gate_sends_is_what_the_daemon_reads(case):
     if case["test"] is not None:
         whole = {"type": "test", "v": 1, "build": "b7", "pid": 1, "binary": "/t/it", "name": "it"}
-        message = messages.read(wire.encode({**whole, **case["test"]}), first=True)
+        message = message_reading.read(wire.encode({**whole, **case["test"]}), first=True)
         assert isinstance(message, messages.Test)
         assert message.threads == case["test"].get("threads")
         assert message.name == case["test"].get("name", "it")
