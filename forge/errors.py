@@ -126,6 +126,20 @@ class DiskBusy(ForgeError):
     exit_code = os.EX_TEMPFAIL
 
 
+class TargetDirMissing(ForgeError):
+    """There is no such target dir, or it is none that can be used."""
+
+    slug = "target-dir-missing"
+    exit_code = os.EX_NOINPUT
+
+
+class TargetDirInUse(ForgeError):
+    """A target dir is used by a build or by another process, and stays as it is."""
+
+    slug = "target-dir-in-use"
+    exit_code = os.EX_TEMPFAIL
+
+
 class ResizeRefused(ForgeError):
     """The RAM disk cannot have that size: below use, or of a kind that does not resize."""
 

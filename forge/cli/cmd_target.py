@@ -6,6 +6,7 @@ import sys
 import click
 
 from forge.cli.cmd_adopt import adopt, disown
+from forge.cli.cmd_evict import clean, evict, pin, unpin
 from forge.cli.cmd_snapshots import restore, save, snapshots, unsave
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, ask_where
@@ -73,5 +74,7 @@ def list_(call: Call) -> None:
         print_lines(target_dirs_view(target_dirs, paths=True))
 
 
-for _command in (save, restore, snapshots, unsave, adopt, disown):
+for _command in (
+    save, restore, snapshots, unsave, adopt, disown, evict, pin, unpin, clean,
+):  # fmt: skip
     target.add_command(_command)

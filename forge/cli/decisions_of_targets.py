@@ -37,6 +37,14 @@ def _task_failed(entry: Entry) -> str:
 
 
 SENTENCES_OF_TARGETS: Mapping[str, Callable[[Entry], str]] = {
+    "target.evicted": lambda e: (
+        f"{e['target_dir']} was evicted, {show_bytes(e['freed_bytes'])}: {e['why']}"
+    ),
+    "target.evicting": lambda e: (
+        f"{e['target_dir']} goes ({show_bytes(e['size_bytes'])}) for {e['for']}: {e['because']}"
+    ),
+    "target.kept": lambda e: f"{e['target_dir']} was to be evicted, and stays: {e['why']}",
+    "target.left": lambda e: f"could not be deleted from the RAM disk: {e['what']}",
     "daemon.saving": _saving,
     "target.saved": _saved,
     "target.swept": lambda e: f"deleted {e['path']}, which a daemon that was killed had half made",

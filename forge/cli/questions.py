@@ -27,6 +27,7 @@ ANSWERS = {
     "forget": "forgotten",
     "snapshot": "targets",
     "move": "targets",
+    "room": "room",
 }
 """What the daemon answers to each request that we make: docs/protocol.md."""
 
@@ -40,6 +41,7 @@ def ask(
     *,
     start: bool = False,
     on_wait: Callable[[str, float], None] | None = None,
+    answer: str | None = None,
 ) -> dict[str, Any]:
     """Return the daemon's reply; `start` starts one where none runs. Raises ForgeError."""
     connection = (connect_or_start if start else connect)(call.env)
@@ -48,7 +50,7 @@ def ask(
     finally:
         connection.close()
     asked, answered = request["type"], reply["type"]
-    if answered != ANSWERS[asked]:
+    if answered != (answer or ANSWERS[asked]):
         raise ProtocolMismatch(
             f"the daemon answers `{answered[:40]}` to `{asked}`", hint="`forge daemon restart`"
         )

@@ -7,7 +7,8 @@ from typing import Any
 from forge.core.disk import Disk, DiskSpec
 from forge.core.inference_actions import InferenceAction
 from forge.core.learned import Entry
-from forge.core.service import Service
+from forge.core.room_actions import RoomAction
+from forge.core.service_actions import ServiceAction
 from forge.core.snapshots import Snapshot
 from forge.core.target_dirs import TargetDir
 from forge.core.tasks import Task
@@ -335,20 +336,6 @@ class Quit:
     """End the daemon."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookAtServices:
-    """Look whether the services that are to run do."""
-
-    services: tuple[Service, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StartService:
-    """Start a service again that died."""
-
-    service: Service
-
-
 Action = (
     Send
     | Watch
@@ -389,8 +376,8 @@ Action = (
     | UnmountDisk
     | MeasureDisk
     | LoadSettings
-    | LookAtServices
-    | StartService
+    | RoomAction
+    | ServiceAction
     | Log
     | Quit
 )

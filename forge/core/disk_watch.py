@@ -74,6 +74,7 @@ class DiskWatch:
         line = f"the RAM disk is gone ({reason}); what was built on it is lost"
         self._state.target_dirs.clear()
         self._state.tasks.forget_disk()
+        self._state.room.forget_disk()
         return [
             *self._state.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
             *self._state.leases.tell_all_on_disk(line),
@@ -85,6 +86,7 @@ class DiskWatch:
         actions = self._state.disk.is_unmounted()
         self._state.target_dirs.clear()
         self._state.tasks.forget_disk()
+        self._state.room.forget_disk()
         if remount and self._state.settings.disk:
             self._state.disk.remount = False
             return actions + self._state.disk.ensure(self._state.settings.disk)
@@ -97,7 +99,10 @@ class DiskWatch:
         if self._state.disk.disk is None:
             return []
         self._state.disk.usage = event.usage
-        return self._state.bloat.look(self._state.disk.disk, event.usage)
+        return [
+            *self._state.bloat.look(self._state.disk.disk, event.usage),
+            *self._state.room.look(now),
+        ]
 
     def lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
         """Take note that a look at the disk did not find it."""

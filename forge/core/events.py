@@ -8,7 +8,7 @@ from forge.core.disk import Disk, DiskUsage
 from forge.core.inference_seen import ServerSeen
 from forge.core.memory import Reading
 from forge.core.messages import Message
-from forge.core.service_watch import Look
+from forge.core.service_actions import ServiceEvent
 from forge.core.settings import Settings
 from forge.core.shim import Shim
 from forge.core.snapshots import Room, Snapshot
@@ -320,19 +320,12 @@ class SettingsRefused:
 
 
 @dataclass(frozen=True, slots=True)
-class ServicesSeen:
-    """What was seen of the services that are to run, by name; `watched`: they may be restarted."""
+class TargetDirEvicted:
+    """A target dir is gone; with a `failure`, it is as it was, and that is why."""
 
-    looks: Mapping[str, Look]
-    watched: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceNotStarted:
-    """A service could not be started."""
-
-    name: str
-    reason: str
+    path: str
+    freed_bytes: int = 0
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,8 +377,8 @@ Event = (
     | LauncherSeen
     | SettingsLoaded
     | SettingsRefused
-    | ServicesSeen
-    | ServiceNotStarted
+    | TargetDirEvicted
+    | ServiceEvent
     | Ending
     | Tick
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from forge.core import events, messages
+from forge.core import events, messages, service_actions
 from forge.core.actions import Action, LoadSettings
 from forge.core.moment import Moment
 
@@ -56,8 +56,9 @@ def steps(state: "State") -> Steps:
         events.LauncherSeen: state.launches.launcher_seen,
         events.SettingsLoaded: state.settings_loaded,
         events.SettingsRefused: state.settings_refused,
-        events.ServicesSeen: state.services.seen,
-        events.ServiceNotStarted: state.services.not_started,
+        events.TargetDirEvicted: state.room.evicted,
+        service_actions.ServicesSeen: state.services.seen,
+        service_actions.ServiceNotStarted: state.services.not_started,
         events.Tick: state.tick,
     }
 
@@ -90,6 +91,7 @@ def requests(state: "State") -> Requests:
         messages.DiskRequest: state.disk_watch.request,
         messages.SnapshotRequest: state.snapshot_requests.snapshot,
         messages.MoveRequest: state.snapshot_requests.move,
+        messages.RoomRequest: state.room.request,
         messages.Reload: lambda conn, _message, _now: [LoadSettings(conn)],
         messages.Stop: state.stop,
     }

@@ -28,6 +28,7 @@ from forge.core.past_builds import PastBuilds
 from forge.core.replies import error
 from forge.core.report import status_report
 from forge.core.reserved import Reserved
+from forge.core.room import Room
 from forge.core.service_life import ServiceLife
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
@@ -50,6 +51,7 @@ class State:
         next_build: int = 1,
         learned: Learned | None = None,
         high_water: HighWater | None = None,
+        pinned: frozenset[str] = frozenset(),
     ) -> None:
         self.settings = settings
         self.disk = DiskLife()
@@ -75,6 +77,7 @@ class State:
         self.where = Where(self)
         self.services = ServiceLife(self)
         self.tasks = TargetTasks(self)
+        self.room = Room(self, pinned)
         self.snapshot_requests = SnapshotRequests(self)
         self.started_at: Moment | None = None
         self.stopping = False
@@ -136,6 +139,7 @@ class State:
     def closed(self, event: events.Closed, now: Moment) -> list[Action]:
         """Take back what hung on a connection."""
         self.where.closed(event.conn)
+        self.room.closed(event.conn)
         self.disk_watch.closed(event.conn)
         self.snapshot_requests.closed(event.conn)
         left = self.reserved.closed(event.conn)
@@ -226,6 +230,7 @@ class State:
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
             actions += self.disk_watch.say_wait(now) + self.snapshot_requests.say_wait(now)
+            actions += self.room.say_wait(now)
             actions += self.launches.say_wait(now)
         actions += self.gates.say_wait(now)
         return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.builds))

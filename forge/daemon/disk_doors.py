@@ -4,19 +4,21 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from forge.core import actions, events
+from forge.core import actions, events, room_actions
 from forge.core.disk import Disk, DiskKind
 from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
 from forge.host.disk_usage import measure_tree
+from forge.host.removal import set_aside
 from forge.host.target_dirs import (
     link_target,
     list_target_dirs,
     make_target_dir,
     sweep_drafts,
 )
+from forge.host.trash import empty, open_root, trash_on
 
 MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
 """Kinds whose use costs one system call; the others are walked."""
@@ -57,6 +59,10 @@ class DiskDoors:
                 self._log_from_thread("target.swept", {"path": path})
         except OSError as error:
             self._log_from_thread("disk.unseen", {"why": str(error)})
+        try:
+            self.sweep(action.disk)
+        except (ForgeError, OSError) as error:
+            self._log_from_thread("disk.unseen", {"why": str(error)})
         known = self._memory.target_dirs()
         try:
             there = list_target_dirs(action.disk)
@@ -78,6 +84,30 @@ class DiskDoors:
             self._memory.forget_target_dir(action.path)
             return events.TargetDirMeasured(action.path, None)
         return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
+
+    def evict(self, action: room_actions.EvictTargetDir) -> events.Event:
+        """Put a target dir aside, unless somebody uses it, and delete it."""
+        try:
+            trash = set_aside(action.disk, action.path)
+            root = open_root(action.disk.mount_point, action.disk.device_id)
+        except (ForgeError, OSError) as error:
+            return events.TargetDirEvicted(action.path, failure=str(error))
+        try:
+            emptied = empty(root, trash)
+        finally:
+            os.close(root)
+        for line in emptied.left:
+            self._log_from_thread("target.left", {"what": line})
+        return events.TargetDirEvicted(action.path, emptied.freed_bytes)
+
+    def sweep(self, disk: Disk) -> None:
+        """Delete what an earlier daemon had put aside and not deleted."""
+        root = open_root(disk.mount_point, disk.device_id)
+        try:
+            for name in trash_on(root):
+                empty(root, name)
+        finally:
+            os.close(root)
 
     def ensure(self, action: actions.EnsureDisk) -> events.Event:
         """Mount the disk, or take the one that is there."""

@@ -115,6 +115,7 @@ async def _serve(
         next_build=store.next_build(),
         learned=learned,
         high_water=store.high_water(),
+        pinned=store.pinned(),
     )
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)

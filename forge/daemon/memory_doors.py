@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from forge.core import actions
+from forge.core import actions, room_actions
 from forge.core.bloat import HighWater
 from forge.core.inference_actions import RecordSqueeze, TellSqueezes
 from forge.core.replies import error
@@ -41,6 +41,10 @@ class MemoryDoors:
     def keep_next_build(self, action: actions.KeepNextBuild) -> None:
         """Write down the number of the next build."""
         self._do(self._store.keep_next_build, action.number)
+
+    def keep_pin(self, action: room_actions.KeepPin) -> None:
+        """Keep a pin."""
+        self._do(lambda: self._store.keep_pin(action.path, pinned=action.pinned))
 
     def keep_high_water(self, action: actions.KeepHighWater) -> None:
         """Write down the most that a disk ever held."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from forge.core import actions, events
+from forge.core import actions, events, room_actions, service_actions
 from forge.core.inference_actions import (
     LookAtInference,
     LowerBuilds,
@@ -59,6 +59,7 @@ class Performer:
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
+        self._evict_thread = ThreadPoolExecutor(1, "evict")
         self._build_threads = ThreadPoolExecutor(4, "build")
         self._memory_thread = ThreadPoolExecutor(1, "memory")
         self._inference_thread = ThreadPoolExecutor(1, "inference")
@@ -81,6 +82,8 @@ class Performer:
             actions.TellBuild: self._memory.tell_build,
             actions.ForgetPast: self._memory.forget_past,
             actions.KeepNextBuild: self._memory.keep_next_build,
+            room_actions.EvictTargetDir: self._in(self._evict_thread, disk.evict),
+            room_actions.KeepPin: self._memory.keep_pin,
             actions.KeepHighWater: self._memory.keep_high_water,
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: tokens.make,
@@ -105,8 +108,8 @@ class Performer:
             actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
             actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
-            actions.LookAtServices: services.look,
-            actions.StartService: services.start,
+            service_actions.LookAtServices: services.look,
+            service_actions.StartService: services.start,
             actions.Quit: lambda _action: quit_daemon(),
             **self._tasks.does(),
         }
@@ -124,6 +127,7 @@ class Performer:
             self._disk_thread,
             self._shim_thread,
             self._walk_thread,
+            self._evict_thread,
             self._build_threads,
             self._memory_thread,
             self._inference_thread,
@@ -244,6 +248,8 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
             return events.BuildsWeighed(action.weight, reason)
         case ProtectServer():
             return events.ServerProtected(action.name, (), (reason,))
+        case room_actions.EvictTargetDir():
+            return events.TargetDirEvicted(action.path, failure=reason)
         case actions.MeasureDisk():
             return events.DiskUnmeasured(reason)
         case actions.LoadSettings():

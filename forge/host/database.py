@@ -49,6 +49,9 @@ SCHEMAS = (
         PRIMARY KEY (began_at, server)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE pinned_target_dirs (path TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+    """,
 )
 """What makes a database of version n out of one of version n - 1."""
 

@@ -38,6 +38,18 @@ class Store:
         """Forget a target dir that is gone."""
         self._db.write(("DELETE FROM target_dirs WHERE path = ?", (escaped(path),)))
 
+    def pinned(self) -> frozenset[str]:
+        """Return the target dirs that are pinned."""
+        rows = self._db.read("SELECT path FROM pinned_target_dirs")
+        return frozenset(unescaped(path) for (path,) in rows)
+
+    def keep_pin(self, path: str, *, pinned: bool) -> None:
+        """Keep that a target dir is pinned, or that it is not."""
+        statement = "DELETE FROM pinned_target_dirs WHERE path = ?"
+        if pinned:
+            statement = "INSERT OR IGNORE INTO pinned_target_dirs VALUES (?)"
+        self._db.write((statement, (escaped(path),)))
+
     def next_build(self) -> int:
         """Return the number of the next build: none is used twice while the database lives."""
         rows = self._db.read("SELECT value FROM counters WHERE name = 'next_build'")

@@ -220,6 +220,15 @@ CASES = [
      "/m/a was not saved to the end: stopped"),
     ("target.unsaved", {"snapshot": "s", "target_dir": "app-1"},
      "snapshot s of app-1 was deleted"),
+    ("target.evicting", {"target_dir": "/r/a", "size_bytes": 2 << 30, "for": "room for builds",
+                         "because": "not used for 3.0 days, 90 s to build again"},
+     "/r/a goes (2.0 GiB) for room for builds: not used for 3.0 days, 90 s to build again"),
+    ("target.evicted", {"target_dir": "/r/a", "freed_bytes": 2 << 30, "why": "old"},
+     "/r/a was evicted, 2.0 GiB: old"),
+    ("target.kept", {"target_dir": "/r/a", "why": "used by cargo (pid 7): the directory"},
+     "/r/a was to be evicted, and stays: used by cargo (pid 7): the directory"),
+    ("target.left", {"what": "x: Operation not permitted"},
+     "could not be deleted from the RAM disk: x: Operation not permitted"),
     ("target.unlinked", {"link": "/l", "why": "x"}, "the link /l could not be made: x"),
 ]  # fmt: skip
 
