@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE_STANDARD = {
     "bisect", "collections", "dataclasses", "enum", "graphlib", "hashlib", "heapq", "itertools",
-    "json", "math", "os", "re", "statistics", "types", "typing",
+    "json", "math", "os", "re", "statistics", "struct", "types", "typing",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": {"core"},
