@@ -24,6 +24,7 @@ const ENV_SENT: [&str; 32] = [
     "CARGO_TARGET_DIR",
     "CI",
     "CLAUDECODE",
+    "FORGE_IDENTITY",
     "FORGE_PRIORITY",
     "FORGE_RERUN",
     "FORGE_RESERVATION",
