@@ -40,9 +40,12 @@ def read_lines(path: str) -> list[str]:
     except OSError as error:
         why = "is a symlink" if os.path.islink(path) else f"cannot be read: {error.strerror}"
         raise KeysFileUnsafe(f"{path} {why}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check(path, os.fstat(descriptor))
-        content = file.read(MAX_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_BYTES:
         raise KeysFileUnsafe(f"{path} has more than {MAX_BYTES} bytes")
     return content.decode("utf-8", "surrogateescape").split("\n")
