@@ -342,6 +342,7 @@ def test_no_bytes_bring_the_host_down_with_a_traceback(tmp_path_factory, frames)
             client.send(HELLO, *frames)
         assert client.ended() in (0, 65, 69, 73, 76, 77), client.told()
         assert client.told() == b""
+        assert client.process.stdout
         assert client.process.stdout.read().startswith(GREETING)
     finally:
         client.stop()

@@ -11,7 +11,7 @@ from forge.core.remote_frames import FrameType, encode
 from forge.core.remote_messages import Error, Need, Open, Ready
 from tests.serve.client import CHECKOUT, LONG_AGO_NS, contents_of, tree_of
 
-FILES = {
+FILES: dict[str, bytes | tuple[bytes, int]] = {
     "Cargo.toml": b"[package]\n",
     "src/main.rs": b"fn main() {}\n",
     "run.sh": (b"#!/bin/sh\n", 0o755),
