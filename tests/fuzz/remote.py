@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-import atheris  # type: ignore[import-not-found]  # it is not installed for the suite
+import atheris  # type: ignore[import-untyped]  # it is not installed for the suite
 
 with atheris.instrument_imports(include=["forge.core", "forge.serve", "forge.host"]):
     import zstandard

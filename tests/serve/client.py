@@ -205,7 +205,7 @@ class Client:
             self.send_data(FrameType.PACK, data)
         self.send(encode(FrameType.SYNC_END))
 
-    def run(self, *argv: str, stdin: bytes | None = None, **options: Any) -> RemoteMessage:
+    def run(self, *argv: str, stdin: bytes | None = None, **options: Any) -> Any:
         """Run `cargo ARGV` to its end; return how that was."""
         self.stdout = self.stderr = b""
         self.send(Run(argv=list(argv), has_stdin=stdin is not None, **options))
