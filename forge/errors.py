@@ -252,7 +252,7 @@ class QuotaExceeded(ForgeError):
     exit_code = os.EX_CANTCREAT
 
 
-class TreeRefused(ForgeError):
+class SourcesRefused(ForgeError):
     """What a client sent is no tree, or not the one that it said."""
 
     slug = "tree-invalid"

@@ -13,7 +13,7 @@ from forge.core import wire
 from forge.core.remote_messages import Run, Started
 from forge.core.remote_policy import KeyRules, argv_refusal, cwd_refusal, environment_refusal
 from forge.core.remote_values import to_bytes
-from forge.errors import ForgeError, NotAllowed, TreeRefused
+from forge.errors import ForgeError, NotAllowed, SourcesRefused
 from forge.host.tree_files import open_below
 from forge.serve.area import Area
 from forge.serve.building import Building
@@ -78,12 +78,12 @@ def launcher(argv: list[str], env: Mapping[str, str]) -> list[str]:
 
 
 def _directory(area: Area, cwd: str) -> str:
-    """Return a directory of the tree, reached through no symlink. Raises TreeRefused."""
+    """Return a directory of the tree, reached through no symlink. Raises SourcesRefused."""
     top = os.open(area.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.close(open_below(top, b"" if cwd == "." else to_bytes(cwd)))
     except OSError as error:
-        raise TreeRefused(f"`{cwd}` is no directory of the tree: {error.strerror}") from None
+        raise SourcesRefused(f"`{cwd}` is no directory of the tree: {error.strerror}") from None
     finally:
         os.close(top)
     return area.root if cwd == "." else os.path.join(area.root, cwd)

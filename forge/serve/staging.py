@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from forge.core.remote_tree import Entry
 from forge.core.remote_values import to_bytes
-from forge.errors import TreeRefused
+from forge.errors import SourcesRefused
 from forge.host.tree_files import TreeFiles, chunks_of
 from forge.serve.area import Area
 from forge.serve.streams import pieces_of
@@ -42,14 +42,14 @@ class Staging:
             os.unlink(name, dir_fd=self.descriptor)
 
     def take(self, stream: "zstandard.ZstdDecompressionReader", one: Entry) -> None:
-        """Take a file's content out of a pack. Raises TreeRefused."""
+        """Take a file's content out of a pack. Raises SourcesRefused."""
         self._stage(one, pieces_of(stream, one.size))
 
     def copy(self, area: Area, one: Entry) -> bool:
         """Take a content that is in the tree already; False when it is not there any more."""
         files = TreeFiles(area.root)
         try:
-            with contextlib.suppress(OSError, TreeRefused):
+            with contextlib.suppress(OSError, SourcesRefused):
                 descriptor = files.open_file(to_bytes(one.path))
                 try:
                     self._stage(one, chunks_of(descriptor))
@@ -68,7 +68,7 @@ class Staging:
                 digest.update(piece)
                 file.write(piece)
         if digest.hexdigest() != one.digest:
-            raise TreeRefused(f"the content of {one.path[:200]!a} is not what its digest says")
+            raise SourcesRefused(f"the content of {one.path[:200]!a} is not what its digest says")
         self.digests.add(one.digest)
 
     def place(self, files: TreeFiles, one: Entry) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import zstandard
 
 from forge.core.remote_frames import FrameType
-from forge.errors import ConnectionLost, TreeRefused
+from forge.errors import ConnectionLost, SourcesRefused
 from forge.serve.channel import Channel
 
 MAX_WINDOW_BYTES = 8 << 20
@@ -35,31 +35,31 @@ class _Frames:
 
 @contextlib.contextmanager
 def opened_stream(channel: Channel, kind: FrameType) -> Iterator[zstandard.ZstdDecompressionReader]:
-    """Open the stream that comes in frames of a type. Raises TreeRefused when it is none."""
+    """Open the stream that comes in frames of a type. Raises SourcesRefused when it is none."""
     inflater = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     try:
         with inflater.stream_reader(_Frames(channel, kind)) as stream:  # type: ignore[arg-type]
             yield stream
     except zstandard.ZstdError as error:
-        raise TreeRefused(f"{kind.name} is no stream of zstd: {error}") from None
+        raise SourcesRefused(f"{kind.name} is no stream of zstd: {error}") from None
 
 
 def pieces_of(stream: zstandard.ZstdDecompressionReader, size: int) -> Iterator[bytes]:
-    """Yield exactly so many bytes of a stream. Raises TreeRefused where it has fewer."""
+    """Yield exactly so many bytes of a stream. Raises SourcesRefused where it has fewer."""
     while size:
         piece = stream.read(min(size, PIECE_BYTES))
         if not piece:
-            raise TreeRefused("the pack ends before all files are there")
+            raise SourcesRefused("the pack ends before all files are there")
         size -= len(piece)
         yield piece
 
 
 def inflated(channel: Channel, kind: FrameType, most: int) -> bytes:
-    """Return all of a stream. Raises TreeRefused where that is over a limit."""
+    """Return all of a stream. Raises SourcesRefused where that is over a limit."""
     found = bytearray()
     with opened_stream(channel, kind) as stream:
         while piece := stream.read(PIECE_BYTES):
             found += piece
             if len(found) > most:
-                raise TreeRefused(f"{kind.name} is over the limit of {most} bytes")
+                raise SourcesRefused(f"{kind.name} is over the limit of {most} bytes")
     return bytes(found)

@@ -14,7 +14,7 @@ from forge.core.remote_frames import FrameType
 from forge.core.remote_messages import Need, Open, Ready
 from forge.core.remote_tree import Entry, Kind, TreeInvalid
 from forge.core.remote_values import to_bytes
-from forge.errors import ConnectionLost, ProtocolMismatch, TreeRefused
+from forge.errors import ConnectionLost, ProtocolMismatch, SourcesRefused
 from forge.host.tree_files import TreeFiles
 from forge.serve.area import Area, as_placed
 from forge.serve.channel import Channel
@@ -62,7 +62,7 @@ class _Sync:
         encoded = inflated(self._channel, FrameType.MANIFEST, remote_tree.MAX_MANIFEST_BYTES)
         self._expect_end()
         if remote_tree.digest_of(encoded) != asked.tree:
-            raise TreeRefused("the manifest is not that of the tree that was named")
+            raise SourcesRefused("the manifest is not that of the tree that was named")
         entries = _checked(lambda: remote_tree.decode(encoded))
         self._area.check_room(entries)
         return entries
@@ -72,7 +72,7 @@ class _Sync:
         patch = _checked(lambda: remote_tree.decode_patch(encoded))
         new = _checked(lambda: remote_tree.patched(self._base, patch))
         if remote_tree.digest_of(remote_tree.encode(new)) != self._asked.tree:
-            raise TreeRefused("the patch does not make the tree that was named")
+            raise SourcesRefused("the patch does not make the tree that was named")
         self._area.check_room(new)
         self._take_pack(staging, remote_tree.packed_with(patch, self._base))
         return new
@@ -99,7 +99,7 @@ class _Sync:
             for one in files:
                 staging.take(stream, one)
             if stream.read(1):
-                raise TreeRefused("there is more in the pack than was asked for")
+                raise SourcesRefused("there is more in the pack than was asked for")
         self._expect_end()
 
     def _place(self, staging: Staging, new: Sequence[Entry]) -> int:
@@ -186,4 +186,4 @@ def _checked(read: Callable[[], list[Entry]]) -> list[Entry]:
     try:
         return read()
     except TreeInvalid as error:
-        raise TreeRefused(str(error)) from None
+        raise SourcesRefused(str(error)) from None
