@@ -7,7 +7,7 @@ can talk to an older one; a field that is missing or wrong is an error that ends
 
 import json
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar
 
 from forge.core.remote_frames import Frame, FrameType, encode
 from forge.core.remote_tree import MAX_ENTRIES, MAX_FILE_BYTES
@@ -267,11 +267,7 @@ _KINDS: tuple[type[RemoteMessage], ...] = (
 )  # fmt: skip
 MESSAGES = {kind.frame: kind for kind in _KINDS}
 _CHECKS: dict[type[RemoteMessage], dict[str, Check]] = {
-    kind: {
-        name: hint.__metadata__[0]
-        for name, hint in get_type_hints(kind, include_extras=True).items()
-        if name != "frame"
-    }
+    kind: {name: hint.__metadata__[0] for name, hint in kind.__annotations__.items()}
     for kind in _KINDS
 }
 

@@ -27,9 +27,12 @@ class Walls:
     has_network: bool = False
 
 
-def command_behind(walls: Walls, path: str) -> list[str]:
-    """Return the words that, before a command, run it behind walls; `path` is where tools are."""
-    door = sandbox_darwin if sys.platform == "darwin" else sandbox_linux
+def command_behind(walls: Walls, path: str, platform: str = sys.platform) -> list[str]:
+    """Return the words that, before a command, run it behind walls; `path` is where tools are.
+
+    None: there is no tool for that.
+    """
+    door = sandbox_darwin if platform == "darwin" else sandbox_linux
     tool = shutil.which(door.TOOL, path=path)
     if tool is None:
         return []
@@ -76,7 +79,7 @@ PROMISES = (
 )
 
 
-def verified(path: str) -> dict[str, bool]:
+def verified(path: str, platform: str = sys.platform) -> dict[str, bool]:
     """Try each promise of the sandbox with a program behind it. Raises OSError."""
     with (
         tempfile.TemporaryDirectory(prefix="forge-walls") as outside,
@@ -91,14 +94,14 @@ def verified(path: str) -> dict[str, bool]:
                 pass
         walls = Walls((inside,), read=_python_places(), home=home)
         port = server.getsockname()[1]
-        said = _said_behind(walls, path, (inside, place, home, str(port)))
+        command = command_behind(walls, path, platform)
+        said = _said_behind(command, path, (inside, place, home, str(port)))
         if "starts" in said and not os.path.exists(os.path.join(place, "written")):
             said.add("writes nothing outside")
         return {one: one in said for one in PROMISES}
 
 
-def _said_behind(walls: Walls, path: str, args: tuple[str, ...]) -> set[str]:
-    command = command_behind(walls, path)
+def _said_behind(command: list[str], path: str, args: tuple[str, ...]) -> set[str]:
     if not command:
         return set()
     try:

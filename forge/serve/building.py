@@ -19,7 +19,7 @@ from forge.core.remote_frames import DATA_BYTES, STDIN_WINDOW_BYTES, Frame, Fram
 from forge.core.remote_messages import Exit, Notice, Run, Signal, StdinTaken, Window, from_frame
 from forge.errors import ConnectionLost, ProtocolMismatch
 from forge.serve.channel import Channel
-from forge.serve.ending import end_session
+from forge.serve.ending import end_session, has_left_something
 
 DRAIN_S = 0.5
 """How long output is waited for that somebody else still writes when the program has ended."""
@@ -97,9 +97,13 @@ class Building:
         """
         try:
             self._attend(channel, until_s)
+        except BaseException:
+            end_session(self.process)
+            raise
         finally:
-            end_session(self.process)  # and what it has left behind
             self._close()
+        if has_left_something(self.process):
+            end_session(self.process)
         code = self.process.returncode
         if code >= 0:
             return Exit(code=code)

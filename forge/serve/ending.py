@@ -28,6 +28,15 @@ def end_session(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
+def has_left_something(process: "subprocess.Popen[bytes]") -> bool:
+    """Say whether a program that has ended has left others in its process group."""
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _signal(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

@@ -51,12 +51,6 @@ def host_environment(places: HostPlaces) -> dict[str, str]:
     return env
 
 
-def peer_of(env: Mapping[str, str]) -> str:
-    """Return the address that a connection comes from, as sshd has it; empty when it is not one."""
-    words = env.get("SSH_CONNECTION", "").split(" ")
-    return words[0] if len(words) == 4 and len(words[0]) <= 64 else ""
-
-
 def build_environment(
     host: Mapping[str, str], rules: KeyRules, run: Run, connection: str
 ) -> dict[str, str]:

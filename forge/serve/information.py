@@ -1,7 +1,6 @@
 """Tells a client what this host is."""
 
 import os
-import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -33,8 +32,8 @@ def information(rules: KeyRules, host: Mapping[str, str]) -> InfoIs:
             "max_builds": rules.max_builds,
             "max_bytes": rules.max_bytes,
             "max_files": rules.max_files,
-            "system": platform.system(),
-            "machine": platform.machine(),
+            "system": os.uname().sysname,
+            "machine": os.uname().machine,
             "cores": os.cpu_count(),
             "cargo": _version("cargo", host),
             "rustc": _version("rustc", host),

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -47,7 +46,7 @@ class Jobs:
         """Start a job; return its name."""
         private_dir(self._directory)
         self._forget_old()
-        job = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        job = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(3).hex()}"
         place = os.path.join(self._directory, job)
         os.mkdir(place, 0o700)
         about = {

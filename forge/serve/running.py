@@ -20,7 +20,6 @@ from forge.serve.building import Building
 from forge.serve.channel import Channel
 from forge.serve.environment import build_environment
 from forge.serve.jobs import Jobs
-from forge.serve.sandbox import sandboxed
 from forge.serve.slots import build_slot
 
 FORGE = (sys.executable, "-E", "-P", "-m", "forge.cli.main")
@@ -55,6 +54,8 @@ class Runner:
         env = build_environment(self._host, self._rules, asked, self._connection)
         self.target_dir = _target_dir(cwd, asked.argv, env)
         if self._rules.is_untrusted:
+            from forge.serve.sandbox import sandboxed  # only these pay for loading it
+
             env = sandboxed(env, self._rules, area, self.target_dir)
         area.note_run()
         argv = launcher(asked.argv, env)

@@ -1,7 +1,6 @@
 """One connection of a client, from its hello to its end."""
 
 import os
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ from forge.core.remote_policy import KeyRules, project_refusal
 from forge.errors import ConnectionLost, ForgeError, HostFailed, NotAllowed, ProtocolMismatch
 from forge.serve.area import Area, areas_dir, key_dir
 from forge.serve.channel import Channel
-from forge.serve.fetching import send_files
-from forge.serve.information import information
 from forge.serve.jobs import Jobs
 from forge.serve.running import Runner
 from forge.serve.sync import take_tree
@@ -103,8 +100,8 @@ class Session:
                 version=VERSION,
                 forge=forge.__version__,
                 key=self.rules.name,
-                system=platform.system(),
-                machine=platform.machine(),
+                system=os.uname().sysname,
+                machine=os.uname().machine,
                 now_ns=time.time_ns(),
                 capabilities=list(CAPABILITIES),
                 max_files=self.rules.max_files,
@@ -117,6 +114,8 @@ class Session:
             case FrameType.JOBS:
                 self.channel.send(JobList(jobs=self._jobs.listed()))
             case FrameType.INFO:
+                from forge.serve.information import information  # rare, and slow to load
+
                 self.channel.send(information(self.rules, self.host))
             case _:
                 self._do(self._message(frame))
@@ -135,6 +134,8 @@ class Session:
             case Run():
                 self._runner.run(message, self._opened)
             case Fetch():
+                from forge.serve.fetching import send_files  # not in most connections
+
                 send_files(self.channel, self._opened.root, self._runner.target_dir, message)
             case Attach():
                 self._jobs.attach(self.channel, message)

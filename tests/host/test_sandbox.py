@@ -56,6 +56,19 @@ def test_where_there_is_no_tool_there_is_no_sandbox(tmp_path):
     assert sandbox_refusal(str(tmp_path))
 
 
+def test_on_macos_the_profile_stands_before_the_command_and_is_not_believed_in_untried(tmp_path):
+    program = tmp_path / "sandbox-exec"
+    program.write_text('#!/bin/sh\n[ "$1" = -p ] || exit 64\nshift 2\nexec "$@"\n')
+    program.chmod(0o755)
+    command = command_behind(Walls(("/t",), home="/Users/me"), str(tmp_path), "darwin")
+    profile = sandbox_darwin.profile(("/t",), (), "/Users/me", False)
+    assert command == [str(program), "-p", profile]
+    found = verified(str(tmp_path), "darwin")  # one that keeps nothing out
+    assert found["starts"]
+    assert not found["writes nothing outside"]
+    assert not found["has no network"]
+
+
 def test_the_profile_of_macos_denies_first_and_allows_what_is_inside():
     text = sandbox_darwin.profile(('/a "b"\\', "/t"), ("/r",), "/Users/me", False)
     lines = text.splitlines()

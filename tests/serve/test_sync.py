@@ -9,6 +9,7 @@ import pytest
 from forge.core import remote_tree
 from forge.core.remote_frames import FrameType, encode
 from forge.core.remote_messages import Error, Need, Open, Ready
+from forge.serve import area
 from tests.serve.client import CHECKOUT, LONG_AGO_NS, contents_of, tree_of
 
 FILES: dict[str, bytes | tuple[bytes, int]] = {
@@ -210,3 +211,15 @@ def test_all_trees_of_a_key_count_together(serve):
     second = serve("--max-files", "9").sync(FILES, checkout="02" * 4)
     assert isinstance(second, Error)
     assert second.slug == "quota-exceeded"
+
+
+def test_a_disk_without_room_is_said_before_anything_is_touched(serve, tree, monkeypatch):
+    serve().sync(FILES)
+    monkeypatch.setattr(area, "MIN_FREE_BYTES", 1 << 60)  # what is forked off has it too
+    answer = serve().sync(FILES | {"new": b"1"})
+    assert isinstance(answer, Error)
+    assert (answer.slug, answer.exit_code) == ("host-failed", 74)
+    assert "no room" in answer.message
+    assert not (tree / "new").exists()
+    monkeypatch.undo()
+    assert isinstance(serve().sync(FILES | {"new": b"1"}), Ready)
