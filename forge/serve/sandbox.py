@@ -1,8 +1,8 @@
 """Puts the cargo of an untrusted key behind the OS's walls, or refuses to run it.
 
 The launcher stays outside, with the daemon, the line and the jobserver; the cargo that it starts is
-a program of ours that goes behind the walls and becomes the real one. The gates stay outside too:
-what is behind the walls cannot speak to the daemon.
+a program of ours that goes behind the walls and becomes the real one. The gates are there, and are
+open: what is behind the walls cannot speak to the daemon, nor learn where it would be.
 """
 
 import json
@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 
+from forge import paths
 from forge.client.cargo_path import find_cargo
 from forge.core.remote_policy import KeyRules
 from forge.errors import SandboxUnavailable
@@ -61,13 +62,14 @@ def _walls(
     if target_dir and not _is_below(target_dir, area.root):
         os.makedirs(target_dir, mode=0o700, exist_ok=True)
         written.append(target_dir)
-    read = [os.path.join(cargo_home, "bin"), _rustup_home(env)]
+    gates = os.path.join(paths.cache_dir(env), paths.GATES_LINK_NAME)
+    read = [os.path.join(cargo_home, "bin"), _rustup_home(env), gates]
     if not has_network:
         _link_caches(cargo_home, home)
         read += [os.path.join(cargo_home, one) for one in ("registry", "git")]
     return Walls(
         written=real_paths(tuple(written)),
-        read=real_paths(tuple(read)),
+        read=(*real_paths(tuple(read)), *([gates] if os.path.islink(gates) else [])),
         home=env["HOME"],
         has_network=has_network,
     )
