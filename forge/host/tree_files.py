@@ -45,11 +45,21 @@ def make_below(top: int, path: bytes) -> int:
     return descriptor
 
 
-class TreeFiles:
-    """The files below one directory. Close it."""
+def is_within(path: str, directory: str) -> bool:
+    """Say whether a path names a directory or what is below it, by its text."""
+    path, directory = os.path.normpath(path), os.path.normpath(directory)
+    return path == directory or path.startswith(directory + os.sep)
 
-    def __init__(self, directory: str) -> None:
-        self._top = os.open(directory, _DIRECTORY & ~os.O_NOFOLLOW)
+
+class TreeFiles:
+    """The files below one directory, or one `below` it that no symlink leads to. Close it."""
+
+    def __init__(self, directory: str, below: bytes = b"") -> None:
+        top = os.open(directory, _DIRECTORY)
+        try:
+            self._top = open_below(top, below)
+        finally:
+            os.close(top)
         self._parent = (b"", os.dup(self._top))
 
     def close(self) -> None:

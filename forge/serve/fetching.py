@@ -11,7 +11,7 @@ from forge.core.remote_messages import Fetch, File, FileEnd
 from forge.core.remote_tree import path_refusal
 from forge.core.remote_values import to_bytes, to_text
 from forge.errors import ConnectionLost, NotAllowed
-from forge.host.tree_files import TreeFiles, chunks_of
+from forge.host.tree_files import TreeFiles, chunks_of, is_within
 from forge.serve.channel import Channel
 
 LEVEL = 3
@@ -20,9 +20,10 @@ LEVEL = 3
 def send_files(channel: Channel, root: str, target_dir: str | None, asked: Fetch) -> None:
     """Send what is asked for, one file after the other. Raises ForgeError."""
     base = root if asked.base == "tree" else target_dir
-    if base is None or not os.path.isdir(base):
-        raise NotAllowed("there is no target dir yet: something has to be built first")
-    files = TreeFiles(base)
+    try:
+        files = _opened(root, base)
+    except OSError:
+        raise NotAllowed("there is no target dir of its own: nothing was built in one") from None
     try:
         for path in asked.paths:
             why = path_refusal(to_bytes(path))
@@ -32,6 +33,15 @@ def send_files(channel: Channel, root: str, target_dir: str | None, asked: Fetch
     finally:
         files.close()
     channel.send(FileEnd())
+
+
+def _opened(root: str, base: str | None) -> TreeFiles:
+    """Open what is asked for; what is in the tree through no symlink. Raises OSError."""
+    if base is None:
+        raise FileNotFoundError
+    if base != root and is_within(base, root):
+        return TreeFiles(root, to_bytes(os.path.relpath(base, root)))
+    return TreeFiles(base)
 
 
 def _send(channel: Channel, files: TreeFiles, path: str) -> None:

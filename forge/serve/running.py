@@ -14,7 +14,7 @@ from forge.core.remote_messages import Run, Started
 from forge.core.remote_policy import KeyRules, argv_refusal, cwd_refusal, environment_refusal
 from forge.core.remote_values import to_bytes
 from forge.errors import ForgeError, NotAllowed, SourcesRefused
-from forge.host.tree_files import open_below
+from forge.host.tree_files import is_within, open_below
 from forge.serve.area import Area
 from forge.serve.building import Building
 from forge.serve.channel import Channel
@@ -52,7 +52,7 @@ class Runner:
             raise NotAllowed(refusal)
         cwd = _directory(area, asked.cwd)
         env = build_environment(self._host, self._rules, asked, self._connection)
-        self.target_dir = _target_dir(cwd, asked.argv, env)
+        self.target_dir = _target_dir(cwd, asked.argv, env, area.root)
         if self._rules.is_untrusted:
             from forge.serve.sandbox import sandboxed  # only these pay for loading it
 
@@ -90,8 +90,12 @@ def _directory(area: Area, cwd: str) -> str:
     return area.root if cwd == "." else os.path.join(area.root, cwd)
 
 
-def _target_dir(cwd: str, argv: list[str], env: Mapping[str, str]) -> str | None:
-    """Return where the daemon would build this; None when nobody says."""
+def _target_dir(cwd: str, argv: list[str], env: Mapping[str, str], root: str) -> str | None:
+    """Return where this builds, if that is a place of its own; None when it is not.
+
+    Sources say where their workspace and their target dir are. Of what they name outside the tree
+    nothing is shown to the client, or put behind its walls. Raises NotAllowed.
+    """
     request: dict[str, Any] = {
         "type": "resolve",
         "client": "",
@@ -102,9 +106,14 @@ def _target_dir(cwd: str, argv: list[str], env: Mapping[str, str]) -> str | None
     try:
         connection = connect_or_start(env)
         try:
-            found = connection.ask(request).get("target_dir")
+            found = connection.ask(request)
         finally:
             connection.close()
     except ForgeError:
         return os.path.join(cwd, "target")
-    return found if isinstance(found, str) else None
+    workspace, target_dir = found.get("root"), found.get("target_dir")
+    if isinstance(workspace, str) and not is_within(workspace, os.path.realpath(root)):
+        raise NotAllowed(f"the workspace `{workspace}` is outside the tree")
+    if not isinstance(target_dir, str):
+        return None
+    return target_dir if found.get("redirected") is True or is_within(target_dir, root) else None

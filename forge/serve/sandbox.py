@@ -16,6 +16,7 @@ from forge.core.remote_policy import KeyRules
 from forge.errors import SandboxUnavailable
 from forge.host.sandbox import Walls, command_behind, real_paths, sandbox_refusal, verified
 from forge.host.state_dir import private_dir
+from forge.host.tree_files import is_within
 from forge.serve.area import Area
 
 _PROGRAM = """#!{python} -EP
@@ -37,7 +38,7 @@ def sandboxed(
             hint="`forge remote sandbox` on the host says more",
         )
     cargo = find_cargo(env)
-    home = os.path.join(area.key_dir, ".cargo")
+    home = os.path.join(area.key_dir, ".cargo-home")
     private_dir(home)
     walls = _walls(env, rules, area, target_dir, home)
     place = os.path.join(area.directory, ".sandbox")
@@ -59,7 +60,7 @@ def _walls(
     cargo_home = env.get("CARGO_HOME") or os.path.join(env["HOME"], ".cargo")
     has_network = "network" in rules.allowances
     written = [area.root, home]
-    if target_dir and not _is_below(target_dir, area.root):
+    if target_dir and not is_within(target_dir, area.root):
         os.makedirs(target_dir, mode=0o700, exist_ok=True)
         written.append(target_dir)
     gates = os.path.join(paths.cache_dir(env), paths.GATES_LINK_NAME)
@@ -85,10 +86,6 @@ def _link_caches(cargo_home: str, home: str) -> None:
 
 def _rustup_home(env: Mapping[str, str]) -> str:
     return env.get("RUSTUP_HOME") or os.path.join(env["HOME"], ".rustup")
-
-
-def _is_below(path: str, directory: str) -> bool:
-    return os.path.realpath(path).startswith(os.path.realpath(directory) + os.sep)
 
 
 def _write(path: str, content: str, mode: int) -> None:

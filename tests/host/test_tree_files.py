@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forge.host.tree_files import TreeFiles, make_below, open_below
+from forge.host.tree_files import TreeFiles, is_within, make_below, open_below
 
 NS = 1_600_000_000_123_456_789
 
@@ -134,3 +134,20 @@ def test_all_can_be_taken_away_without_following_a_link(place):
     os.symlink("../../outside", place.tree / "a" / "link")
     place.files.clear()
     assert not list(place.tree.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "within"),
+    [("/a/b", True), ("/a/b/c", True), ("/a/bc", False), ("/a", False), ("/a/b/../c", False)],
+)
+def test_what_is_within_a_directory_is_told_by_whole_components(path, within):
+    assert is_within(path, "/a/b") is within
+
+
+def test_a_directory_below_is_reached_through_no_symlink(place):
+    os.symlink("../outside", place.tree / "target")
+    with pytest.raises(OSError, match="target"):
+        TreeFiles(str(place.tree), b"target")
+    os.symlink("outside", place.tree.parent / "link")
+    with pytest.raises(OSError, match="link"):
+        TreeFiles(str(place.tree.parent / "link"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from forge.core.remote_frames import FrameType, encode
-from forge.core.remote_messages import Attach, Error, Exit, Run, Signal, Started
+from forge.core.remote_messages import Attach, Error, Exit, Fetch, File, Run, Signal, Started
 from tests.scenarios.conftest import (
     HELLO,
     PrivateForge,
@@ -314,6 +314,34 @@ def test_an_untrusted_key_builds_behind_walls(remote, host):
     assert answer.code == 0, client.stderr
     assert client.stdout == b"ssh false\nstate false\nnet false\nroot false\nhere true\n"
     assert not Path("/usr/forge-was-here").exists()
+
+
+@pytest.mark.parametrize("key", ["laptop", "guest"])
+def test_sources_that_name_another_workspace_as_theirs_get_nothing_of_it(remote, host, key):
+    victim = remote("batch")
+    theirs = victim.sync(FILES).root
+    assert victim.run("build").code == 0
+    client = remote(key)
+    manifest = MANIFEST.replace(b"[package]", b'[package]\nworkspace = "' + theirs.encode() + b'"')
+    client.sync(FILES | {"Cargo.toml": manifest}, project="pointing")
+    answer = client.run("build")
+    assert isinstance(answer, Error)
+    assert answer.slug == "not-allowed"
+    assert "outside the tree" in answer.message
+
+
+@pytest.mark.parametrize("key", ["laptop", "guest"])
+def test_a_target_dir_that_sources_name_elsewhere_is_not_fetched_from(remote, host, tmp_path, key):
+    client = remote(key)
+    (tmp_path / "secret").write_text("mine")
+    config = f'[build]\ntarget-dir = "{tmp_path}"\n'.encode()
+    client.sync(FILES | {".cargo/config.toml": config}, project="elsewhere")
+    if isinstance(client.run("build"), Error):
+        return  # there is no sandbox here
+    client.send(Fetch(base="target", paths=["secret"]))
+    answer = client.message()
+    assert answer.why if isinstance(answer, File) else answer.slug == "not-allowed"
+    assert [one.name for one in tmp_path.iterdir()] == ["secret"]
 
 
 def test_an_untrusted_key_builds_nothing_where_there_are_no_walls(host, sshd, tmp_path):

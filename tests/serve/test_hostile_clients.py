@@ -15,6 +15,9 @@ from forge.core import remote_tree
 from forge.core.remote_frames import GREETING, FrameType, encode, encode_data, limit_of
 from forge.core.remote_messages import Attach, Error, Fetch, Hello, Need, Open, Ready, Run, to_frame
 from forge.core.remote_tree import Entry, Kind
+from forge.errors import NotAllowed
+from forge.serve.channel import Channel
+from forge.serve.fetching import send_files
 from tests.serve.client import CHECKOUT, start_serve, tree_of
 
 FILES = {"Cargo.toml": b"[package]\n", "src/main.rs": b"fn main() {}\n"}
@@ -346,3 +349,18 @@ def test_no_bytes_bring_the_host_down_with_a_traceback(tmp_path_factory, frames)
         assert client.process.stdout.read().startswith(GREETING)
     finally:
         client.stop()
+
+
+def test_a_target_dir_in_the_tree_that_a_build_has_made_a_symlink_is_not_followed(home):
+    root = home / "tree"
+    root.mkdir()
+    (home / "outside").mkdir()
+    (home / "outside" / "secret").write_text("mine")
+    os.symlink("../outside", root / "target")
+    ends = os.pipe()
+    asked = Fetch(base="target", paths=["secret"])
+    for target_dir in (str(root / "target"), None):
+        with pytest.raises(NotAllowed):
+            send_files(Channel(*ends), str(root), target_dir, asked)
+    for end in ends:
+        os.close(end)
