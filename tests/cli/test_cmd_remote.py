@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from forge.host.sandbox import PROMISES
 from tests.cli.conftest import Forge
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
@@ -125,3 +126,16 @@ def test_keys_are_listed_and_revoked_by_name(forge, keys):
     assert keys.read_text() == before
     assert forge("remote", "revoke", "laptop", "--file", str(keys)).code == 65
     assert "nobody" in forge("remote", "list", "--file", str(keys)).out
+
+
+def test_the_sandbox_is_tried_and_each_promise_told(forge):
+    shown = forge("remote", "sandbox")
+    assert all(promise in shown.out for promise in PROMISES)
+    assert shown.code == (69 if "NO " in shown.out else 0)
+
+
+def test_where_there_is_no_sandbox_that_is_said_with_a_way_out(forge, env, tmp_path):
+    env["PATH"] = str(tmp_path)
+    shown = forge("remote", "sandbox")
+    assert (shown.code, shown.out.count("NO ")) == (69, len(PROMISES))
+    assert "bubblewrap" in shown.err
