@@ -208,3 +208,73 @@ class TargetDirBusy(ForgeError):
 
     slug = "target-busy"
     exit_code = os.EX_TEMPFAIL
+
+
+class KeyInvalid(ForgeError):
+    """What was given is no public key, or no name for one, that can be let in."""
+
+    slug = "key-invalid"
+    exit_code = os.EX_DATAERR
+
+
+class KeyTaken(ForgeError):
+    """There is a build key of that name already, or the key is in authorized_keys already."""
+
+    slug = "key-taken"
+    exit_code = os.EX_CANTCREAT
+
+
+class NoSuchKey(ForgeError):
+    """No build key has that name."""
+
+    slug = "no-such-key"
+    exit_code = os.EX_DATAERR
+
+
+class KeysFileUnsafe(ForgeError):
+    """authorized_keys cannot be trusted, read or written."""
+
+    slug = "keys-file-unsafe"
+    exit_code = os.EX_NOPERM
+
+
+class NotAllowed(ForgeError):
+    """A build key does not allow what its client asks for."""
+
+    slug = "not-allowed"
+    exit_code = os.EX_NOPERM
+
+
+class QuotaExceeded(ForgeError):
+    """A build key has no more room, files, builds or time on this host."""
+
+    slug = "quota-exceeded"
+    exit_code = os.EX_CANTCREAT
+
+
+class SourcesRefused(ForgeError):
+    """What a client sent is no tree, or not the one that it said."""
+
+    slug = "tree-invalid"
+    exit_code = os.EX_DATAERR
+
+
+class HostFailed(ForgeError):
+    """The host of a remote build cannot do its part: its disk is full, or a file cannot be made."""
+
+    slug = "host-failed"
+    exit_code = os.EX_IOERR
+
+
+class SandboxUnavailable(ForgeError):
+    """There is no sandbox here, so keys that need one build nothing."""
+
+    slug = "sandbox-unavailable"
+    exit_code = os.EX_UNAVAILABLE
+
+
+class ConnectionLost(ForgeError):
+    """The other end of a remote build is gone, or is silent for too long."""
+
+    slug = "connection-lost"
+    exit_code = os.EX_UNAVAILABLE

@@ -9,15 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 CORE_STANDARD = {
-    "bisect", "collections", "dataclasses", "enum", "graphlib", "hashlib", "heapq", "itertools",
-    "json", "math", "os", "re", "statistics", "types", "typing",
+    "binascii", "bisect", "collections", "dataclasses", "enum", "graphlib", "hashlib", "heapq",
+    "itertools", "json", "math", "os", "re", "shlex", "statistics", "struct", "types", "typing",
 }  # fmt: skip
 MAY_IMPORT = {
     "core": {"core"},
     "host": {"core", "host", "errors", "paths"},
     "daemon": {"core", "host", "daemon", "errors", "paths", "config", ""},
     "client": {"core", "host", "client", "errors", "paths", "config", ""},
-    "cli": {"core", "client", "cli", "errors", "paths", "config", ""},
+    "serve": {"core", "host", "client", "serve", "errors", "paths", "config", ""},
+    "cli": {"core", "client", "serve", "cli", "errors", "paths", "config", ""},
     "": {"core", "errors", "paths", ""},  # forge/config.py and its neighbours
 }
 

@@ -37,6 +37,8 @@ OWN_COMMANDS = {
     "endpoints": "forge.cli.cmd_endpoints:endpoints",
     "install": "forge.cli.cmd_install:install",
     "uninstall": "forge.cli.cmd_install:uninstall",
+    "remote": "forge.cli.cmd_remote:remote",
+    "serve": "forge.cli.cmd_serve:serve",
     "completion": "forge.cli.cmd_completion:completion",
     "help": "forge.cli.cmd_help:help_",
 }

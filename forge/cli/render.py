@@ -56,8 +56,10 @@ def plain(text: object) -> str:
 
 
 def project_of(build: Report) -> str:
-    """Name the project that a build is of."""
-    return plain(os.path.basename(str(build.get("root") or build.get("cwd") or "")) or "-")
+    """Name the project that a build is of, and who has sent it from another machine."""
+    name = plain(os.path.basename(str(build.get("root") or build.get("cwd") or "")) or "-")
+    client = build.get("client")
+    return f"{name}@{plain(client.get('key'))}" if client else name
 
 
 def new_grid() -> Table:

@@ -48,7 +48,7 @@ def status_view(report: Report) -> RenderableType:
 
 
 def builds_view(builds: Sequence[Report]) -> RenderableType:
-    """Show the builds that run or wait, and below them what each waits for."""
+    """Show the builds that run or wait, and below them what each waits for and who sent it."""
     if not builds:
         return Text("no build is under way")
     table = new_table(
@@ -132,6 +132,8 @@ def _waiting(gates: Report) -> int:
 def _waits(build: Report) -> list[Text]:
     name = plain(build.get("id"))
     lines = [Text(f"{name}: {plain(build['wait'])}")] if build.get("wait") else []
+    if client := build.get("client"):
+        lines.append(Text(f"{name}: sent by {plain(client['key'])} from {plain(client['from'])}"))
     if build.get("unit_wait"):
         gates = build.get("gates") or {}
         count = plural(max(1, _waiting(gates)), "unit")

@@ -44,6 +44,9 @@ class Again:
         return cls(*map(int, found.groups())) if found else None
 
 
+MAX_NAME = 64
+"""Names of clients and their addresses are no longer."""
+
 _AGAIN = re.compile(r"b([0-9]{1,15})/([0-9]{1,3})/([0-9]{1,3})", re.ASCII)
 
 
@@ -186,6 +189,15 @@ class Build:
     def name(self) -> str:
         """Its id and project, as people are told."""
         return f"{self.id} ({os.path.basename(self.root)})" if self.root else self.id
+
+    @property
+    def client(self) -> dict[str, str] | None:
+        """Who on another machine has sent it: the name of the build key, and the address."""
+        key = self.env.get("FORGE_IDENTITY", "")
+        if not key:
+            return None
+        address = self.env.get("SSH_CONNECTION", "").partition(" ")[0]
+        return {"key": key[:MAX_NAME], "from": address[:MAX_NAME]}
 
     @property
     def launcher_key(self) -> str:

@@ -198,6 +198,7 @@ def build_record(build: Build, recorder: Recorder, now_s: float) -> dict[str, An
         "via": build.via,
         "parent": build.parent,
         "priority": build.priority,
+        "client": build.client,
         "target_dir": build.target_dir,
         "began_at": build.began_at,
         "wall_s": round(now_s - build.began_steady_s, 3),

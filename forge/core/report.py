@@ -169,6 +169,7 @@ def _build_report(
         "parent": build.parent,
         "began_at": build.began_at,
         "priority": build.priority,
+        "client": build.client,
         "cancelled": build.is_cancelled,
         "in_cgroup": build.is_in_cgroup,
         "own_limit": build.own_limit,

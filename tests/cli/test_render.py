@@ -186,3 +186,12 @@ def test_what_a_disk_keeps_is_shown_and_the_way_out_when_that_is_much():
     bloated = shown(render.disk_view(a_disk(high_water_bytes=5 << 30, bloated=True)), width=120)
     assert "5.0 GiB; `forge disk recreate` gives that back, and empties it" in bloated
     assert "keeps" not in shown(render.disk_view(a_disk(high_water_bytes=None, bloated=False)))
+
+
+def test_a_build_of_another_machine_is_shown_with_its_key_and_where_it_came_from():
+    client = {"key": "laptop\x1b[31m", "from": "10.0.0.5"}
+    text = shown(builds_view([a_build(root="/a/ripgrep", client=client)]), width=200)
+    assert "ripgrep@laptop" in text
+    assert "sent by laptop" in text
+    assert "from 10.0.0.5" in text
+    assert "\x1b[31m" not in text

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from forge.core import actions, events, messages
 from forge.core.behind import Behind, What, asking_link, asking_test, asking_unit
 from forge.core.disk import DiskUsage
-from forge.core.history import MAX_PARTS, SLOWEST, Recorder, Tally
+from forge.core.history import MAX_PARTS, SLOWEST, Recorder, Tally, build_record
 from forge.core.launches import FULL_BELOW_BYTES
 from forge.core.learned import Learned, key_of_unit, key_of_work
+from forge.core.moment import Moment
+from forge.core.report import status_report
 from forge.core.shares import UNKNOWN_WORK_S
 from forge.core.shim import Shim
 from forge.core.state import State
@@ -323,3 +325,25 @@ def serde_key():
 def test_a_memory_that_is_empty_is_the_one_that_is_filled():
     learned = Learned()
     assert State(settings(), learned=learned).gates.learned is learned
+
+
+@pytest.mark.parametrize(
+    ("env", "client"),
+    [
+        ({}, None),
+        ({"SSH_CONNECTION": "10.0.0.5 4711 10.0.0.1 22"}, None),  # `ssh HOST cargo build`: a login
+        (
+            {"FORGE_IDENTITY": "laptop", "SSH_CONNECTION": "10.0.0.5 4711 10.0.0.1 22"},
+            {"key": "laptop", "from": "10.0.0.5"},
+        ),
+        ({"FORGE_IDENTITY": "x" * 5000}, {"key": "x" * 64, "from": ""}),
+    ],
+)
+def test_a_build_of_another_machine_is_remembered_with_its_key_and_where_it_came_from(
+    driver, env, client
+):
+    driver.begin(1, "build", env=env)
+    (build,) = driver.state.builds.values()
+    assert build_record(build, Recorder(0.0), 1.0)["client"] == client
+    report = status_report(driver.state, Moment(driver.now_s, driver.now_s))
+    assert report["builds"][0]["client"] == client

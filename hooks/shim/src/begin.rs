@@ -9,7 +9,7 @@ use crate::options::Variables;
 use crate::sys;
 
 /// Variables that `begin` carries, besides runners. No others: they may hold secrets.
-const ENV_SENT: [&str; 32] = [
+const ENV_SENT: [&str; 33] = [
     "CARGO",
     "CARGO_BUILD_BUILD_DIR",
     "CARGO_BUILD_JOBS",
@@ -24,6 +24,7 @@ const ENV_SENT: [&str; 32] = [
     "CARGO_TARGET_DIR",
     "CI",
     "CLAUDECODE",
+    "FORGE_IDENTITY",
     "FORGE_PRIORITY",
     "FORGE_RERUN",
     "FORGE_RESERVATION",

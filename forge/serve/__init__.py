@@ -1,0 +1,1 @@
+"""The host of remote builds: what a client of `forge serve` talks to."""

@@ -1,0 +1,1 @@
+"""Fuzzing, by hand: it takes minutes to hours. See each program."""
