@@ -95,4 +95,5 @@ def _paragraphs(text: str) -> str:
 def _text(text: str) -> str:
     """Escape what man(7) would take for a request: backslashes, hyphens, a dot at the beginning."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga")
+    escaped = "".join(one if one.isascii() else f"\\[u{ord(one):04X}]" for one in escaped)
     return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
