@@ -12,8 +12,9 @@ from tests.llama import build
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
-# A shell starts background jobs with these ignored, and what tests start would inherit that.
-for number in (signal.SIGINT, signal.SIGQUIT):
+# A shell starts background jobs with these ignored, and nohup(1) what it runs; what tests start
+# would inherit that.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(
             number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL

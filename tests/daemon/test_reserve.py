@@ -1,11 +1,13 @@
 """`forge reserve` as people run it, before a real daemon: waits, deaths, restarts."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tests.daemon.clients import daemon_ask
@@ -41,7 +43,10 @@ def forge(daemon):
     yield start
     for process in started:
         if process.poll() is None:
-            process.kill()
+            root = psutil.Process(process.pid)
+            for one in [*root.children(recursive=True), root]:  # its command has our pipes as well
+                with contextlib.suppress(psutil.Error):
+                    one.kill()
         process.communicate()
 
 
