@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forge.config_inference import INFERENCE_SETTINGS
+from forge.config_remote import REMOTE_SETTINGS
 from forge.config_servers import SERVER_SETTINGS
 from forge.config_snapshots import SNAPSHOT_SETTINGS
 from forge.config_values import (
@@ -147,6 +148,7 @@ SETTINGS: tuple[Setting, ...] = (
         " own. `forge services watch off` turns it off until it is turned on.",
         read_yes_no,
     ),
+    *REMOTE_SETTINGS,
     Setting(
         "daemon.log_size", 'a size such as "10MiB"', "10MiB",
         "Size at which the decision log is rotated; three older ones are kept.",

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from forge.cli.cmd_remote_client import doctor, hosts, ping
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.key_options import check_name, key_options, rules_from
 from forge.cli.render import print_json
@@ -32,7 +33,15 @@ def remote() -> None:
 
     A build key is code execution as you: build scripts, macros and tests are programs that its
     owner chooses. Give one to whom you would give a login, or mark it `--untrusted`.
+
+    From the other end, `hosts`, `ping` and `doctor` look at the machines that your own builds go
+    to.
     """
+
+
+remote.add_command(hosts)
+remote.add_command(ping)
+remote.add_command(doctor)
 
 
 @remote.command(

@@ -20,6 +20,7 @@ OWN_COMMANDS = {
     "queue": "forge.cli.cmd_queue:queue",
     "explain": "forge.cli.cmd_explain:explain",
     "history": "forge.cli.cmd_history:history",
+    "attach": "forge.cli.cmd_attach:attach",
     "cancel": "forge.cli.cmd_cancel:cancel",
     "prio": "forge.cli.cmd_prio:prio",
     "hold": "forge.cli.cmd_hold:hold",

@@ -16,7 +16,7 @@ from typing import Any
 
 import forge
 from forge import paths
-from forge.client import build_place
+from forge.client import build_place, remote_settings
 from forge.client.cargo_path import find_cargo
 from forge.client.connection import Connection, connect, connect_or_start
 from forge.client.ending import end_like
@@ -26,7 +26,7 @@ from forge.client.talk import is_on, is_terminal, report, say
 from forge.core import own_options, wire
 from forge.core.verbs import REDIRECT_VERBS, is_passed, verb_index
 from forge.errors import CargoMissing, CwdGone, ForgeError, ProtocolMismatch, UsageMistake
-from forge.host.state_dir import note_daemon_command, private_dir
+from forge.host.state_dir import note_commands, private_dir
 
 
 def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
@@ -36,10 +36,16 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     is said on stderr, and cargo runs without Forge.
     """
     argv, given = take_options(words)
+    host = remote_settings.host_of(argv, given, env)
+    given.pop("FORGE_ON", None)
+    if host and not is_on(env, "FORGE_DISABLE"):
+        from forge.client import remote
+
+        return remote.build(argv, host, given, env)
     cargo = find_cargo(env)
     if is_passed(argv) or is_on(env, "FORGE_DISABLE"):
         return _become(cargo, argv, env)
-    _become_native(words, env)
+    _become_native([f"--on={own_options.HERE}", *words], env)
     builds = argv[verb_index(argv)] not in REDIRECT_VERBS
     if builds:
         _say_ignored(env, given)
@@ -231,5 +237,5 @@ def _become_native(argv: list[str], env: Mapping[str, str]) -> None:
         return
     with contextlib.suppress(OSError, ForgeError):
         private_dir(paths.state_dir(env))
-        note_daemon_command(paths.state_dir(env))
+        note_commands(paths.state_dir(env))
         os.execve(native, ["forge", *argv], dict(env))  # noqa: S606  # as above

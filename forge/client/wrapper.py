@@ -22,6 +22,7 @@ from forge.host.cargo_config import CargoConfigFiles
 from forge.host.commands import run_command
 from forge.host.shim import LINK_NAME, current_shim
 from forge.host.shim_build import build_shim, find_rustc, shim_key, source_dir
+from forge.host.state_dir import note_commands, private_dir
 from forge.host.toml_files import TomlFiles
 
 ANSWER_DEADLINE_S = 30.0
@@ -115,6 +116,8 @@ def install(directory: str, env: Mapping[str, str]) -> bool:
     if is_installed(directory, env) and os.access(_goal(env), os.X_OK):
         return False
     build(env)
+    private_dir(paths.state_dir(env))
+    note_commands(paths.state_dir(env))
     draft = os.path.join(directory, f".cargo-{os.getpid()}")
     try:
         os.makedirs(directory, exist_ok=True)

@@ -5,6 +5,7 @@ behind a verb that is not cargo's own that is up to `--`. The native launcher ta
 tests/data/vectors/options.json holds both together. Runs before cargo starts, so it loads little.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
@@ -18,13 +19,22 @@ from forge.core.verbs import (
     has_toolchain,
 )
 
-VARIABLES = {"--forge-priority": "FORGE_PRIORITY", "--forge-wait-timeout": "FORGE_WAIT_TIMEOUT"}
+VARIABLES = {
+    "--forge-priority": "FORGE_PRIORITY",
+    "--forge-wait-timeout": "FORGE_WAIT_TIMEOUT",
+    "--on": "FORGE_ON",
+}
 """Each option, and the variable that says the same for every build."""
+
+HERE = "here"
+"""The host that is this machine: for one build, when others go elsewhere."""
 
 PRIORITIES = ("interactive", "batch")
 
+_HOSTS = "a name that ssh knows, as in `studio` or `user@studio`, or `here`"
 _DURATIONS = "seconds, or as in `90s`, `5m` or `1h`; `0`: do not wait"
 _SHOWN_CHARACTERS = 40
+MAX_HOST_BYTES = 255
 
 
 class WrongValue(ValueError):
@@ -73,6 +83,12 @@ def ignored(env: Mapping[str, str]) -> list[str]:
     return lines
 
 
+def is_host(text: str) -> bool:
+    """Say whether ssh would take this for a host: no option, no blanks, nothing unprintable."""
+    is_visible = all(" " < character != "\x7f" for character in text)
+    return 0 < len(os.fsencode(text)) <= MAX_HOST_BYTES and is_visible and text[0] != "-"
+
+
 def _takes_the_next(word: str, verb: str | None) -> bool:
     if verb is None:
         return word in GLOBAL_WITH_VALUE
@@ -83,6 +99,8 @@ def _checked(name: str, value: str) -> str:
     """Return the value of an option or variable if it fits. Raises WrongValue."""
     if name.lower().endswith("priority"):
         fits, what, takes = value in PRIORITIES, "priority", "`interactive` or `batch`"
+    elif name.lower().endswith("on"):
+        fits, what, takes = is_host(value), "host", _HOSTS
     else:
         fits, what, takes = _is_duration(value), "duration", _DURATIONS
     if fits:

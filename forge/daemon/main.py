@@ -34,7 +34,7 @@ from forge.host.limits import raise_open_files
 from forge.host.memories import Memories
 from forge.host.memory import open_memory
 from forge.host.ramdisk import RamDisk
-from forge.host.state_dir import note_daemon_command, private_dir
+from forge.host.state_dir import note_commands, private_dir
 from forge.host.store import Store
 from forge.host.workspaces import Workspaces
 
@@ -152,7 +152,7 @@ async def _serve(
     asyncio_loop.add_signal_handler(signal.SIGTERM, lambda: loop.post(events.Ending()))
     log.write("daemon.started", {"pid": os.getpid(), "version": forge.__version__})
     await server.listen(socket_path)
-    note_daemon_command(paths.state_dir(env))
+    note_commands(paths.state_dir(env))
     notifier = Notifier(env)
     notifier.ready()
     asyncio_loop.add_signal_handler(signal.SIGHUP, lambda: performer.perform(LoadSettings()))

@@ -4,10 +4,13 @@ import os
 import sys
 
 from forge.errors import StateDirUnsafe
-from forge.paths import COMMAND_NAME
+from forge.paths import COMMAND_NAME, FORGE_COMMAND_NAME
 
 DAEMON_COMMAND = (sys.executable, "-P", "-m", "forge.daemon.main")
 """How this Forge's daemon is started."""
+
+FORGE_COMMAND = (sys.executable, "-P", "-m", "forge.cli.main")
+"""How this Forge itself is started."""
 
 
 def private_dir(path: str) -> None:
@@ -23,13 +26,17 @@ def private_dir(path: str) -> None:
         raise StateDirUnsafe(f"{path} cannot be made: {error.strerror}") from None
 
 
-def note_daemon_command(state_dir: str) -> None:
-    """Note how to start the daemon, one argument a line, for native clients.
+def note_commands(state_dir: str) -> None:
+    """Note how to start the daemon and Forge itself, one argument a line, for native clients.
 
     Whoever came last wins: a note may name a Python that an upgrade has taken away. Raises OSError.
     """
-    path = os.path.join(state_dir, COMMAND_NAME)
-    wanted = os.fsencode("\n".join(DAEMON_COMMAND) + "\n")
+    _note(os.path.join(state_dir, COMMAND_NAME), DAEMON_COMMAND)
+    _note(os.path.join(state_dir, FORGE_COMMAND_NAME), FORGE_COMMAND)
+
+
+def _note(path: str, command: tuple[str, ...]) -> None:
+    wanted = os.fsencode("\n".join(command) + "\n")
     try:
         with open(path, "rb") as file:
             if file.read() == wanted:

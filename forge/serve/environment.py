@@ -6,6 +6,7 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from forge.core.own_options import HERE
 from forge.core.remote_messages import Run
 from forge.core.remote_policy import KeyRules
 from forge.core.shares import Priority
@@ -61,6 +62,7 @@ def build_environment(
         **host,
         "FORGE_PRIORITY": Priority.INTERACTIVE if is_interactive else Priority.BATCH,
         "FORGE_IDENTITY": rules.name,
+        "FORGE_ON": HERE,  # whatever forge.toml says: it came to be built here
     }
     if connection:
         env["SSH_CONNECTION"] = connection

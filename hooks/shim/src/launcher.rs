@@ -21,6 +21,7 @@ use crate::peer::{Failure, Peer, PATIENCE};
 use crate::places;
 use crate::plan::{Jobserver, Plan};
 use crate::real::{self, Chain};
+use crate::remote;
 use crate::running::Build;
 use crate::start::connect_or_start;
 use crate::sys::{self, Env, Signals};
@@ -30,10 +31,11 @@ const EX_USAGE: i32 = 64;
 
 /// Run cargo with what follows its name; `via` is the name we were called by.
 pub fn run(via: &str, words: &[OsString]) -> ! {
-    let (args, given) = options::take(words).unwrap_or_else(|wrong| {
+    let (args, mut given) = options::take(words).unwrap_or_else(|wrong| {
         waitline::report(&wrong);
         sys::exit(EX_USAGE)
     });
+    remote::hand_over(words, &args, &mut given);
     let chain = Chain::read();
     let Some(cargo) = chain.real_cargo() else {
         waitline::report("no cargo found on PATH");

@@ -29,6 +29,7 @@ mod place;
 mod places;
 mod plan;
 mod real;
+mod remote;
 mod response;
 mod running;
 mod start;

@@ -23,7 +23,15 @@ const WAIT_TIMEOUT: Kind = Kind {
     takes: "seconds, or as in `90s`, `5m` or `1h`; `0`: do not wait",
     fits: is_duration,
 };
-const KINDS: [Kind; 2] = [PRIORITY, WAIT_TIMEOUT];
+const ON: Kind = Kind {
+    option: "--on",
+    variable: "FORGE_ON",
+    noun: "host",
+    takes: "a name that ssh knows, as in `studio` or `user@studio`, or `here`",
+    fits: is_host,
+};
+const KINDS: [Kind; 3] = [PRIORITY, WAIT_TIMEOUT, ON];
+const MAX_HOST_BYTES: usize = 255;
 const SHOWN_CHARACTERS: usize = 40;
 
 /// An option, and the variable that says the same for every build.
@@ -104,6 +112,13 @@ impl Kind {
         };
         Err(format!("{problem} (`{name}` takes {takes})"))
     }
+}
+
+/// Whether ssh would take this for a host: no option, no blanks, nothing unprintable.
+fn is_host(text: &[u8]) -> bool {
+    let is_visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    let is_short = (1..=MAX_HOST_BYTES).contains(&text.len());
+    is_short && text.iter().all(is_visible) && text[0] != b'-'
 }
 
 /// Whether this is a number, perhaps with a unit, as in `90`, `90s`, `5m` or `1.5h`.

@@ -45,7 +45,7 @@ pub fn connect_or_start(state_dir: &Path) -> Result<Peer, String> {
         Err(Failure::NobodyListens) => {}
         other => return other.map_err(missing),
     }
-    let Some(command) = command(state_dir) else {
+    let Some(command) = noted_command(state_dir, "forged.command") else {
         return Err(missing(Failure::NobodyListens));
     };
     let lock = OpenOptions::new()
@@ -67,9 +67,10 @@ pub fn connect_or_start(state_dir: &Path) -> Result<Peer, String> {
     }
 }
 
-/// What starts the daemon, one argument a line, from a directory that only its user can write.
-fn command(state_dir: &Path) -> Option<Vec<OsString>> {
-    let file = state_dir.join("forged.command");
+/// What starts a program of Forge's, one argument a line, from a directory that only its user can
+/// write.
+pub fn noted_command(state_dir: &Path, name: &str) -> Option<Vec<OsString>> {
+    let file = state_dir.join(name);
     for path in [state_dir, &file] {
         let found = std::fs::metadata(path).ok()?;
         if found.uid() != sys::effective_uid() || found.mode() & 0o022 != 0 {
