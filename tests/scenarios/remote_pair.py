@@ -74,11 +74,6 @@ class Pair:
         self.client.started.append(process)
         return process
 
-    def area(self) -> Path:
-        """Return the one area that the key has on the host."""
-        (found,) = (self.host.state_dir / "areas" / KEY).glob("*/*/tree")
-        return found
-
 
 def open_pair(cache: Path) -> Pair:
     """Make a pair; the caller takes it apart."""
