@@ -39,9 +39,7 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     host = remote_settings.host_of(argv, given, env)
     given.pop("FORGE_ON", None)
     if host and not is_on(env, "FORGE_DISABLE"):
-        from forge.client import remote
-
-        return remote.build(argv, host, given, env)
+        return _elsewhere(argv, host, given, env)
     cargo = find_cargo(env)
     if is_passed(argv) or is_on(env, "FORGE_DISABLE"):
         return _become(cargo, argv, env)
@@ -71,6 +69,16 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
         if ended.again is None:
             return end_like(ended.code)
         begin["again"] = ended.again
+
+
+def _elsewhere(argv: list[str], host: str, given: dict[str, str], env: Mapping[str, str]) -> int:
+    """Build on another machine. The connection is made while the rest of us is loaded."""
+    from forge.client.remote_ssh import start_ssh
+
+    process = start_ssh(host, env)
+    from forge.client import remote
+
+    return remote.build(argv, host, given, env, process)
 
 
 class _Cargo:

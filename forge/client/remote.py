@@ -8,6 +8,7 @@ import contextlib
 import os
 import platform
 import signal
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,26 +52,30 @@ class Errand:
     is_interactive: bool
 
 
-def build(argv: list[str], host: str, given: Mapping[str, str], env: Mapping[str, str]) -> int:
+def build(
+    argv: list[str],
+    host: str,
+    given: Mapping[str, str],
+    env: Mapping[str, str],
+    process: "subprocess.Popen[bytes]",
+) -> int:
     """Run `cargo ARGV` on a host and return its exit code; ends by a signal where it did there.
 
-    Raises ForgeError: what was meant for another machine never runs on this one instead.
+    `process` is the connection as it was begun. Raises ForgeError: what was meant for another
+    machine never runs on this one instead.
     """
     for tries_left in reversed(range(TRIES)):
-        process = start_ssh(host, env)
         link = Link(process, host)
         try:
             errand = errand_of(argv, host, {**env, **given})
             ended = _Build(errand, link, env).run()
-            link.close()
         except SourceChanged:
-            link.leave()
             if not tries_left:
                 raise
+            process = start_ssh(host, env)
             continue
-        except BaseException:
-            link.leave()
-            raise
+        finally:
+            link.leave()  # all that we wanted was said, and the host ends at the end of its input
         return end_like(ended)
     raise AssertionError("the last try returns or raises")
 

@@ -190,3 +190,29 @@ def test_the_host_can_be_looked_at(pair: Pair, workspace: Path):
     assert len(pinged["round_trips_ms"]) == 5
     dry = json.loads(pair.run("remote", "doctor", "--dry-run", "--json", cwd=workspace).stdout)
     assert "hello/src/main.rs" in dry["files"]
+
+
+def test_the_cargo_wrapper_goes_where_forge_goes(pair: Pair, tmp_path: Path):
+    project = package(tmp_path / "wrapped")
+    wrapper = tmp_path / "bin"
+    installed = pair.run("shim", "install", "--dir", str(wrapper), cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+
+    def wrapped(*argv: str, on: str | None) -> "subprocess.CompletedProcess[str]":
+        env = pair.env | ({} if on is None else {"FORGE_ON": on})
+        return subprocess.run(
+            [wrapper / "cargo", *argv], cwd=project, env=env, capture_output=True, text=True
+        )
+
+    assert wrapped("check", on="studio").returncode == 0
+    assert wrapped("check", "--on=studio", on=None).returncode == 0
+    refused = wrapped("check", on="nobody.invalid")
+    assert refused.returncode == 69
+    assert "no connection to `nobody.invalid`" in refused.stderr
+    assert not (project / "target").exists()
+    assert wrapped("--version", on="nobody.invalid").returncode == 0
+    pair.client.configure(more='[remote]\non = "studio"\n')
+    by_file = wrapped("run", "-q", "--", on=None)
+    pair.client.configure()
+    assert (by_file.returncode, by_file.stdout) == (0, "hello\n")
+    assert not pair.client.decisions("build.started"), "none of them was built here"
