@@ -1,9 +1,8 @@
 """Builds over ssh, beside what one would do without Forge: `python -m tests.bench.ssh`.
 
-A real sshd on loopback; with `--delay-ms 20` in a network namespace of its own, in which every
-answer takes that much longer (needs root). Each round trip of ssh's own handshake takes part in all
-ways alike. `ssh cargo` is the same cargo in the same tree, `rsync` the way of cargo-remote: rsync
-there, build, rsync the target dir back.
+A real sshd on loopback; with `--delay-ms 20` behind a line on which every answer takes that much
+longer (tests/bench/slow_line.py), ssh's own handshake included. `ssh cargo` is the same cargo in
+the same tree, `rsync` the way of cargo-remote: rsync there, build, rsync the target dir back.
 """
 
 import argparse
@@ -11,7 +10,6 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,26 +26,25 @@ from forge.client.remote_sync import Sync
 from forge.core.remote_frames import FrameType, encode
 from forge.core.remote_messages import Welcome
 from tests.bench.measure import machine, print_table, quartiles, timed
+from tests.bench.slow_line import SlowLine
 from tests.scenarios.conftest import clean_env, registry_source
 from tests.scenarios.remote_pair import Pair, git, open_pair, take_apart
 from tests.scenarios.sshd import HOST, make_key
 from tests.scenarios.test_build_workspace import RIPGREP
 
-INSIDE = "FORGE_BENCH_INSIDE"
 Figures = dict[str, list[float]]
 
 
 def main() -> None:
     """Measure and print."""
     args = arguments()
-    if args.delay_ms and INSIDE not in os.environ:
-        sys.exit(inside_namespace(args.delay_ms))
     before = machine()
     place = Path(tempfile.mkdtemp(prefix="ossh", dir="/tmp"))
     pair = open_pair(place / "cache")
     try:
-        bench = Bench(pair, place, args.rounds, Path(args.ripgrep) if args.ripgrep else None)
-        figures = bench.run()
+        if args.delay_ms:
+            delay(pair, args.delay_ms)
+        figures = Bench(pair, place, args.rounds).run()
     finally:
         take_apart(pair)
         shutil.rmtree(place, ignore_errors=True)
@@ -71,30 +68,23 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--delay-ms", type=int, default=0, help="of a round trip; default 0")
-    parser.add_argument("--ripgrep", help="a copy of ripgrep's source; default: from the registry")
     parser.add_argument("--json", type=Path, help="write the raw figures to this file")
     return parser.parse_args()
 
 
-def inside_namespace(delay_ms: int) -> int:
-    """Run the same again where loopback is slow; what needs the registry is fetched before."""
-    with tempfile.TemporaryDirectory() as place:
-        source = registry_source("ripgrep", Path(place), f"={RIPGREP}")
-        subprocess.run(["cargo", "fetch", "-q"], cwd=source, env=clean_env(), check=True)
-        words = [sys.executable, "-m", "tests.bench.ssh", *sys.argv[1:], "--ripgrep", str(source)]
-        slow = f"ip link set lo up && tc qdisc add dev lo root netem delay {delay_ms / 2}ms"
-        env = {**os.environ, INSIDE: "1", "CARGO_NET_OFFLINE": "true"}
-        return subprocess.run(
-            ["unshare", "-n", "sh", "-c", f"{slow} && exec {shlex.join(words)}"], env=env
-        ).returncode
+def delay(pair: Pair, delay_ms: int) -> None:
+    """Let the client reach the host over a slow line, for as long as we run."""
+    line = SlowLine(pair.sshd.port, delay_ms / 2000)
+    for file in (pair.sshd.home / "config", pair.sshd.home / "known_hosts"):
+        file.write_text(file.read_text().replace(str(pair.sshd.port), str(line.port)))
 
 
 class Bench:
     """One machine that is client and host."""
 
-    def __init__(self, pair: Pair, place: Path, rounds: int, source: Path | None) -> None:
+    def __init__(self, pair: Pair, place: Path, rounds: int) -> None:
         self._pair, self._place, self._rounds = pair, place, rounds
-        self._source = source or registry_source("ripgrep", place, f"={RIPGREP}")
+        self._source = registry_source("ripgrep", place, f"={RIPGREP}")
         self._forge = str(Path(sys.executable).parent / "forge")
         make_key(pair.sshd.home / "plain")
         public = (pair.sshd.home / "plain.pub").read_text()
@@ -210,8 +200,7 @@ class Bench:
 
     def _cargo(self, tree: Path, target_dir: Path) -> tuple[str, ...]:
         cargo = shutil.which("cargo", path=clean_env()["PATH"])
-        offline = "CARGO_NET_OFFLINE=true " if INSIDE in os.environ else ""
-        said = f"cd {tree} && {offline}CARGO_TARGET_DIR={target_dir} {cargo} build"
+        said = f"cd {tree} && CARGO_TARGET_DIR={target_dir} {cargo} build"
         return (*self._ssh, HOST, said)
 
     def _timed(self, command: tuple[str, ...], cwd: Path) -> float:
