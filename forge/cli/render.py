@@ -89,6 +89,8 @@ def disk_view(disk: Report) -> RenderableType:
         hint = f" ({plain(disk['hint'])})" if disk.get("hint") else ""
         what = "the last change failed" if disk.get("phase") == "mounted" else "failed"
         lines.append(Text(f"{what}: {plain(disk['failure'])}{hint}", "red"))
+    if disk.get("read_only"):
+        lines.append(Text("it is read-only: builds go to the SSD (`forge disk recreate`)", "red"))
     lines += [Text(f"note: {plain(caveat)}", "yellow") for caveat in disk.get("caveats") or ()]
     return Group(*lines)
 

@@ -108,9 +108,13 @@ class MakeTargetDir:
 
 @dataclass(frozen=True, slots=True)
 class MeasureTargetDir:
-    """Walk a target dir; answered by `TargetDirMeasured`."""
+    """Walk a target dir; answered by `TargetDirMeasured`.
+
+    With a `profile_dir`, profiles of other names are passed over.
+    """
 
     path: str
+    profile_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +321,25 @@ class MeasureDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchDisk:
+    """Keep the disk in sight; `DiskLost` and `DiskSighted` tell what comes of that."""
+
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class UnwatchDisk:
+    """Let the disk out of sight."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtDisk:
+    """Look at the disk now; answered by `DiskSighted` or `DiskLost`."""
+
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
 class LoadSettings:
     """Read forge.toml; answered by `SettingsLoaded` or `SettingsRefused`."""
 
@@ -375,6 +398,9 @@ Action = (
     | ResizeDisk
     | UnmountDisk
     | MeasureDisk
+    | WatchDisk
+    | UnwatchDisk
+    | LookAtDisk
     | LoadSettings
     | RoomAction
     | ServiceAction

@@ -34,8 +34,13 @@ def lock_path(
     if workspace.root is None:
         return None
     target_dir = redirected_to or _own_target_dir(args, env, workspace)
+    return os.path.join(target_dir, profile_dir(args), LOCK_NAME)
+
+
+def profile_dir(args: CargoArgs) -> str:
+    """Return the name of the directory that a build's profile has."""
     profile = _nextest_profile(args) if args.verb == "nextest" else args.profile
-    return os.path.join(target_dir, PROFILE_DIRS.get(profile, profile), LOCK_NAME)
+    return PROFILE_DIRS.get(profile, profile)
 
 
 def _own_target_dir(args: CargoArgs, env: Mapping[str, str], workspace: Workspace) -> str:

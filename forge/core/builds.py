@@ -20,12 +20,13 @@ from forge.core.workspace import CargoConfig
 class Again:
     """Which build another one carries on, and how often that was ended, or killed, for memory.
 
-    A launcher brings `text` back as it got it.
+    `lost` is how often its disk was. A launcher brings `text` back as it got it.
     """
 
     number: int
     ended: int = 0
     killed: int = 0
+    lost: int = 0
 
     @property
     def build(self) -> str:
@@ -34,20 +35,21 @@ class Again:
 
     @property
     def text(self) -> str:
-        """Write it for the launcher: `b17/1/0`."""
-        return f"{self.build}/{self.ended}/{self.killed}"
+        """Write it for the launcher: `b17/1/0`, or `b17/1/0/1` if its disk was lost."""
+        lost = f"/{self.lost}" if self.lost else ""
+        return f"{self.build}/{self.ended}/{self.killed}{lost}"
 
     @classmethod
     def read(cls, text: str | None) -> "Again | None":
         """Read what a launcher has brought back; None when that is none of ours."""
         found = _AGAIN.fullmatch(text or "")
-        return cls(*map(int, found.groups())) if found else None
+        return cls(*(int(one or 0) for one in found.groups())) if found else None
 
 
 MAX_NAME = 64
 """Names of clients and their addresses are no longer."""
 
-_AGAIN = re.compile(r"b([0-9]{1,15})/([0-9]{1,3})/([0-9]{1,3})", re.ASCII)
+_AGAIN = re.compile(r"b([0-9]{1,15})/([0-9]{1,3})/([0-9]{1,3})(?:/([0-9]{1,3}))?", re.ASCII)
 
 
 class BuildPhase(StrEnum):
@@ -99,7 +101,8 @@ class Build:
     `is_provided`: its target dir was looked for among snapshots and siblings.
     `requeues`: its launcher can begin it anew, `is_requeued`: and was told to; `again`: the build
     that it carries on. `failed_s`: since when its launcher waits to hear what becomes of it, and
-    `killed` is what was killed for memory.
+    `killed` is what was killed for memory. `lost_disk` says how its disk was lost, `awaits_disk`
+    that the disk is looked at before it is judged.
     """
 
     id: str
@@ -144,6 +147,8 @@ class Build:
     again: Again | None = None
     failed_s: float | None = None
     killed: dict[str, str] = field(default_factory=dict)
+    lost_disk: str | None = None
+    awaits_disk: bool = False
     start: Start | None = None
     is_gated: bool = False
     notes: list[str] = field(default_factory=list)

@@ -16,6 +16,8 @@ from forge.core.actions import (
     MeasureDisk,
     ResizeDisk,
     UnmountDisk,
+    UnwatchDisk,
+    WatchDisk,
 )
 from forge.core.disk import Disk, DiskSpec, DiskUsage
 
@@ -52,6 +54,7 @@ class DiskLife:
     remount: bool = False
     is_overdue: bool = False
     is_measuring: bool = False
+    is_read_only: bool = False
 
     @property
     def is_changing(self) -> bool:
@@ -95,6 +98,7 @@ class DiskLife:
         self.remount = remount
         return [
             Log("disk.unmounting", {"mount_point": self.disk.mount_point, "force": force}),
+            UnwatchDisk(),
             UnmountDisk(self.disk, force),
         ]
 
@@ -108,9 +112,10 @@ class DiskLife:
         self.phase = DiskPhase.MOUNTED
         self.disk, self.usage = disk, usage
         self.failure = self.hint = None
-        self.is_overdue = self.is_measuring = False
+        self.is_overdue = self.is_measuring = self.is_read_only = False
         self.measured_at = now_s
         return [
+            WatchDisk(disk),
             Log(
                 "disk.mounted",
                 {
@@ -120,7 +125,7 @@ class DiskLife:
                     "used_bytes": usage.used_bytes,
                     "adopted": disk.adopted,
                 },
-            )
+            ),
         ]
 
     def has_failed(
@@ -131,12 +136,15 @@ class DiskLife:
         self.is_overdue = self.is_measuring = False
         if self.disk and not lost:
             self.phase = DiskPhase.MOUNTED  # the request that failed is told why
+            watch: Action = WatchDisk(self.disk)
         else:
+            watch = UnwatchDisk()
             self.phase = DiskPhase.ABSENT if lost else DiskPhase.FAILED
             self.disk = self.usage = None
             self.failure, self.hint, self.failed_at = reason, hint, now_s
         self.remount = False
-        return [Log("disk.lost" if lost else "disk.failed", {"reason": reason, "while": was})]
+        decision = "disk.lost" if lost else "disk.failed"
+        return [Log(decision, {"reason": reason, "while": was}), watch]
 
     def is_unmounted(self) -> list[Action]:
         """Take note that the disk is gone as asked."""

@@ -6,6 +6,7 @@ from forge.core import events, messages
 from forge.core.actions import Action, FindTargetDirs, Log
 from forge.core.builds import BuildPhase
 from forge.core.disk_life import DiskPhase
+from forge.core.disk_loss import DiskLoss
 from forge.core.disk_requests import DiskRequests
 from forge.core.moment import Moment
 
@@ -19,6 +20,7 @@ class DiskWatch:
     def __init__(self, state: "State") -> None:
         self._state = state
         self._waiting_requests = DiskRequests()
+        self.loss = DiskLoss(state)
 
     def say_wait(self, now: Moment) -> list[Action]:
         """Tell those who wait for the disk what it is at."""
@@ -70,14 +72,14 @@ class DiskWatch:
         return actions + self._state.launches.wake(now)
 
     def lose(self, reason: str, now: Moment) -> list[Action]:
-        """Take note that the disk is gone unasked, and tell the builds that were on it."""
+        """Take note that the disk is gone unasked, and end the builds that were on it."""
         line = f"the RAM disk is gone ({reason}); what was built on it is lost"
         self._state.target_dirs.clear()
         self._state.tasks.forget_disk()
         self._state.room.forget_disk()
         return [
             *self._state.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
-            *self._state.leases.tell_all_on_disk(line),
+            *self.loss.end_builds(line),
         ]
 
     def unmounted(self, event: events.DiskUnmounted, now: Moment) -> list[Action]:
@@ -112,7 +114,23 @@ class DiskWatch:
             return []  # we know by now, and have perhaps another one
         actions = self.lose(event.reason, now)
         actions += self._waiting_requests.refuse("disk-unavailable", event.reason, None)
-        return actions + self._state.launches.wake(now)
+        return actions + self._state.killed.disk_seen(now) + self._state.launches.wake(now)
+
+    def sighted(self, event: events.DiskSighted, now: Moment) -> list[Action]:
+        """Take note of whether the disk can be written to; it is there."""
+        disk = self._state.disk
+        if disk.disk is None or disk.disk.token != event.token:
+            return self._state.killed.disk_seen(now)
+        actions: list[Action] = []
+        if disk.is_read_only is event.writable:
+            disk.is_read_only = not event.writable
+            decision = "disk.writable" if event.writable else "disk.read_only"
+            actions.append(Log(decision, {"mount_point": disk.disk.mount_point}))
+            if disk.is_read_only:
+                actions += self.loss.end_builds("the RAM disk has become read-only")
+        if event.changed:
+            actions.append(FindTargetDirs(disk.disk))
+        return actions + self._state.killed.disk_seen(now)
 
     def unmeasured(self, event: events.DiskUnmeasured, now: Moment) -> list[Action]:
         """Go on: it is there, and nobody can say how full."""

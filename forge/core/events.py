@@ -13,6 +13,7 @@ from forge.core.settings import Settings
 from forge.core.shim import Shim
 from forge.core.snapshots import Room, Snapshot
 from forge.core.target_dirs import TargetDir
+from forge.core.target_parts import TargetParts
 from forge.core.tokens import Move
 from forge.core.workspace import Workspace
 
@@ -72,18 +73,27 @@ class TargetDirFailed:
 
 @dataclass(frozen=True, slots=True)
 class TargetDirsFound:
-    """Target dirs that are on the disk, as the index and a look at the disk tell."""
+    """Target dirs that are on the disk, as the index and a look at the disk tell.
+
+    `looked_at`: when that began, in seconds since the epoch.
+    """
 
     found: tuple[TargetDir, ...]
+    looked_at: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class TargetDirMeasured:
-    """One target dir was walked. `size_bytes` None: it is not there any more."""
+    """One target dir was walked. `size_bytes` None: it is not there any more.
+
+    `kept` are places of profiles that the walk has passed over: for them, what was known holds.
+    """
 
     path: str
     size_bytes: int | None
     files: int = 0
+    parts: TargetParts | None = None
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,15 @@ class DiskLost:
 
     token: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSighted:
+    """The disk with this token is there. `changed`: a target dir came or went at its top."""
+
+    token: str
+    writable: bool
+    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +376,7 @@ Event = (
     | DiskUnmounted
     | DiskMeasured
     | DiskLost
+    | DiskSighted
     | DiskUnmeasured
     | ShimReady
     | ShimMissing

@@ -81,6 +81,7 @@ class Killed:
         self._suspects: list[Suspect] = []
         self._rises: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)
         self._seen: tuple[float, int] | None = None
+        self._judged_s = float("-inf")
 
     def ended(self, conn: int, message: messages.UnitEnded, now: Moment) -> list[Action]:
         """Take note of what something has cost, and whether it may have been killed for memory."""
@@ -106,7 +107,13 @@ class Killed:
     def await_verdict(self, build: Build, now: Moment) -> list[Action]:
         """Answer a launcher at the next reading: what ends its units may be told after it."""
         build.failed_s = now.steady_s
-        return self._state.memory.ask(now)
+        return self._state.disk_watch.loss.look(build) + self._state.memory.ask(now)
+
+    def disk_seen(self, now: Moment) -> list[Action]:
+        """Answer those that only the look at the disk was still missing for."""
+        for build in self._state.builds.values():
+            build.awaits_disk = False
+        return self._answer(self._judged_s, now)
 
     def measured(self, event: events.MemoryMeasured, now: Moment) -> list[Action]:
         """Judge those that ended before this reading was taken, then answer their launchers."""
@@ -170,10 +177,11 @@ class Killed:
         return [Log(decision, fields)]
 
     def _answer(self, by_s: float, now: Moment) -> list[Action]:
+        self._judged_s = by_s
         due = [
             one
             for one in self._state.builds.values()
-            if one.failed_s is not None and one.failed_s <= by_s
+            if one.failed_s is not None and one.failed_s <= by_s and not one.awaits_disk
         ]
         return [action for build in due for action in self._close(build, now)]
 
@@ -181,7 +189,12 @@ class Killed:
         assert build.conn is not None, f"{build.id} waits for an answer without a launcher"
         told = "; ".join(f"the {one} was killed for memory: {how}" for one, how in _shown(build))
         answer: Action = Send(build.conn, {"type": "over", "line": told or None})
-        if build.killed and self._may_run_again(build):
+        loss = self._state.disk_watch.loss
+        if build.lost_disk:
+            answer = Send(build.conn, {"type": "over", "line": build.lost_disk})
+            if loss.may_run_again(build):
+                answer = loss.again(build, build.lost_disk)
+        elif build.killed and self._may_run_again(build):
             again = replace(build.carried_on, killed=build.carried_on.killed + 1)
             answer = requeue(build, f"{told}; the build runs once more and books more", again)
         return [answer, *self._state.leases.forget(build, now)]

@@ -28,7 +28,6 @@ from forge.core.replies import error
 from forge.core.shim import Shim
 from forge.core.shim_life import ShimPhase
 from forge.core.start import is_gated, plan_start, without_secrets
-from forge.core.target_dirs import TargetDir
 from forge.core.units import show_bytes, show_duration
 from forge.core.workspace import target_dir_name
 
@@ -134,6 +133,12 @@ class Launches:
     def place(self, build: Build, now: Moment) -> list[Action]:
         """Give a build its target dir: at once, or when the disk is there, or not at all."""
         disk = self._state.disk
+        if disk.is_read_only and disk.phase is DiskPhase.MOUNTED:
+            build.notes.append(
+                "the RAM disk is read-only; building on the SSD"
+                " (`forge disk recreate` makes a new one)"
+            )
+            return self._go(build, now, why="the RAM disk is read-only")
         if disk.phase is DiskPhase.MOUNTED and disk.disk and build.root and build.conn is not None:
             path = f"{disk.disk.mount_point}/{target_dir_name(build.root)}"
             waits = self._state.tasks.before_build(build, path, now)
@@ -170,16 +175,7 @@ class Launches:
             build.notes.append(f"the RAM disk is full ({free} free); building on the SSD")
             return self._go(build, now, why="the RAM disk is full")
         known = self._state.target_dirs.get(event.path)
-        target_dir = TargetDir(
-            path=event.path,
-            root=build.root,
-            created_at=known.created_at if known else now.wall_s,
-            last_used_at=now.wall_s,
-            builds=(known.builds if known else 0) + 1,
-            size_bytes=known.size_bytes if known else None,
-            files=known.files if known else 0,
-        )
-        self._state.target_dirs[event.path] = target_dir
+        target_dir = self._state.target_index.used(build, event.path, now)
         build.target_dir = event.path
         build.is_cold = known is None or known.size_bytes == 0
         return [RecordTargetDir(target_dir), *self._go(build, now, why="default")]

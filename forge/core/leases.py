@@ -12,7 +12,6 @@ from forge.core.actions import (
     EndOrphan,
     KeepNextBuild,
     Log,
-    MeasureTargetDir,
     RecordBuild,
     RemoveJobserver,
     Send,
@@ -165,6 +164,7 @@ class Leases:
         """Let go of a build and of all that it held."""
         self._disconnect(build)
         build.enters(build.phase, now.steady_s)
+        recorder = self._state.gates.recorders.get(build.id)
         actions = self._remember(build, now)
         del self.builds[build.id]
         actions += self._state.gates.finish(build.id, now) + self._state.line.leave(build, now)
@@ -173,7 +173,7 @@ class Leases:
             actions.append(RemoveJobserver(build.id))
         actions += self._state.jobservers.end(build.id, now)
         if build.target_dir and build.args.verb != "metadata":
-            actions.append(MeasureTargetDir(build.target_dir))
+            actions += self._state.target_index.walk_after(build, recorder)
             actions += self._state.disk.measure()
         return actions
 
@@ -236,14 +236,6 @@ class Leases:
             build
             for build in self.builds.values()
             if build.target_dir or build.phase is BuildPhase.PREPARING
-        ]
-
-    def tell_all_on_disk(self, line: str) -> list[Action]:
-        """Say a line to the people whose builds use the disk."""
-        return [
-            Send(build.conn, {"type": "say", "line": line})
-            for build in self.builds.values()
-            if build.target_dir and build.conn is not None
         ]
 
 

@@ -37,6 +37,19 @@ def priority_of(env: Mapping[str, str], interactive: bool) -> Priority:
     return Priority.INTERACTIVE if _is_an_editors(env) else Priority.BATCH
 
 
+def who_of(env: Mapping[str, str], interactive: bool) -> str:
+    """Name who has asked for a build, as far as its environment tells."""
+    if env.get("CI", "") not in ("", "0", "false"):
+        return "ci"
+    if any(env.get(name) for name in AGENT_VARIABLES):
+        return "agent"
+    if _is_an_editors(env) and not interactive:
+        return "editor"
+    if env.get("SSH_CONNECTION"):
+        return "ssh"
+    return "person" if interactive else "program"
+
+
 def patience_of(env: Mapping[str, str]) -> float | None:
     """Return for how many seconds a build may wait in line; None: for as long as it takes.
 

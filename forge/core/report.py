@@ -125,6 +125,7 @@ def disk_report(state: "State") -> dict[str, Any]:
         "used_files": usage.used_files if usage else None,
         "high_water_bytes": state.bloat.high_water_bytes,
         "bloated": state.bloat.is_bloated,
+        "read_only": life.is_read_only,
         "caveats": list(disk.caveats) if disk else [],
         "failure": life.failure,
         "hint": life.hint,

@@ -36,6 +36,7 @@ def steps(state: "State") -> Steps:
         events.DiskUnmounted: state.disk_watch.unmounted,
         events.DiskMeasured: state.disk_watch.measured,
         events.DiskLost: state.disk_watch.lost,
+        events.DiskSighted: state.disk_watch.sighted,
         events.DiskUnmeasured: state.disk_watch.unmeasured,
         events.ShimReady: state.shim_ready,
         events.ShimMissing: state.shim_missing,

@@ -2,13 +2,27 @@
 
 from dataclasses import dataclass
 
+from forge.core.target_parts import TargetParts
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """The build that used a target dir last. `who`: `person`, `editor`, `agent`, `ssh`, `ci` …."""
+
+    build: str
+    verb: str | None
+    profile: str
+    priority: str
+    via: str
+    who: str
+
 
 @dataclass(frozen=True, slots=True)
 class TargetDir:
     """One target dir. `root` None: found on the disk, but no index says whose it is.
 
     Times are seconds since the epoch; `size_bytes` counts allocated bytes, hard links once, and is
-    None until it was measured.
+    None until it was measured. `parts` is what the last walk has found, `last` the last build.
     """
 
     path: str
@@ -18,3 +32,5 @@ class TargetDir:
     builds: int = 0
     size_bytes: int | None = None
     files: int = 0
+    parts: TargetParts | None = None
+    last: LastUse | None = None

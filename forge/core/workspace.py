@@ -62,6 +62,11 @@ class Workspace:
     outside: str = ""
 
 
+def is_target_dir_name(name: str) -> bool:
+    """Say whether it is a name as `target_dir_name` gives them."""
+    return re.fullmatch(rf"[A-Za-z0-9._-]+-[0-9a-f]{{{HASH_HEX_DIGITS}}}", name) is not None
+
+
 def target_dir_name(root: str) -> str:
     """Name the target dir of a canonical root: `<project>-<hash>`, in plain ASCII.
 

@@ -1,6 +1,7 @@
 """Performs what is done to the RAM disk and to the target dirs on it. Called in worker threads."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,8 @@ from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
-from forge.host.disk_usage import measure_tree
+from forge.host.disk_sight import DiskSight, Seen
+from forge.host.disk_usage import walk_tree
 from forge.host.removal import set_aside
 from forge.host.target_dirs import (
     link_target,
@@ -27,8 +29,11 @@ MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
 class DiskDoors:
     """The doors of the disk."""
 
-    def __init__(self, ports: Ports, memory: MemoryDoors) -> None:
+    def __init__(
+        self, ports: Ports, memory: MemoryDoors, post: Callable[[events.Event], None]
+    ) -> None:
         self._ports = ports
+        self._sight = DiskSight(ports.ramdisk.is_writable, lambda seen: post(_event_of(seen)))
         self._memory = memory
 
     def make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
@@ -63,6 +68,7 @@ class DiskDoors:
             self.sweep(action.disk)
         except (ForgeError, OSError) as error:
             self._log_from_thread("disk.unseen", {"why": str(error)})
+        looked_at = time.time()
         known = self._memory.target_dirs()
         try:
             there = list_target_dirs(action.disk)
@@ -75,15 +81,18 @@ class DiskDoors:
         for path in known.keys() - {path for path, _ in there}:
             if path.startswith(action.disk.mount_point + "/"):
                 self._memory.forget_target_dir(path)
-        return events.TargetDirsFound(tuple(found))
+        return events.TargetDirsFound(tuple(found), looked_at)
 
     def measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
         """Walk a target dir."""
-        size = measure_tree(action.path)
-        if size is None:
+        walked = walk_tree(action.path, action.profile_dir)
+        if walked is None:
             self._memory.forget_target_dir(action.path)
             return events.TargetDirMeasured(action.path, None)
-        return events.TargetDirMeasured(action.path, size.size_bytes, size.files)
+        parts = walked.parts
+        return events.TargetDirMeasured(
+            action.path, parts.size_bytes, parts.files, parts, walked.kept
+        )
 
     def evict(self, action: room_actions.EvictTargetDir) -> events.Event:
         """Put a target dir aside, unless somebody uses it, and delete it."""
@@ -147,6 +156,30 @@ class DiskDoors:
             return events.DiskFailed("disk-unavailable", str(error))
         return events.DiskUnmounted()
 
+    def watch(self, action: actions.WatchDisk) -> None:
+        """Keep the disk in sight."""
+        why = self._sight.watch(action.disk)
+        if why:
+            self._ports.log.write("disk.unwatched", {"why": why, "instead": "it is looked at"})
+
+    def unwatch(self, action: actions.UnwatchDisk) -> None:
+        """Let the disk out of sight."""
+        self._sight.unwatch()
+
+    def look(self, action: actions.LookAtDisk) -> events.Event:
+        """Look at the disk now."""
+        disk = action.disk
+        try:
+            return events.DiskSighted(disk.token, self._ports.ramdisk.is_writable(disk))
+        except ForgeError as error:
+            return events.DiskLost(disk.token, error.message)
+        except OSError:
+            return events.DiskSighted(disk.token, writable=True)  # nobody can tell: as it was
+
+    def close(self) -> None:
+        """Look no more."""
+        self._sight.close()
+
     def measure(self, action: actions.MeasureDisk) -> events.Event:
         """Ask how full the disk is."""
         try:
@@ -158,3 +191,9 @@ class DiskDoors:
 
     def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
         self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)
+
+
+def _event_of(seen: Seen) -> events.Event:
+    if seen.lost:
+        return events.DiskLost(seen.disk.token, seen.lost)
+    return events.DiskSighted(seen.disk.token, seen.writable, seen.changed)

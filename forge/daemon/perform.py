@@ -52,10 +52,10 @@ class Performer:
         self._post = post
         tokens, cgroup = TokenDoors(ports, post_next), CgroupDoors(ports, post_next)
         self._memory = MemoryDoors(ports)
-        disk = self._disk = DiskDoors(ports, self._memory)
+        disk = self._disk = DiskDoors(ports, self._memory, post)
         services = self._services = ServiceDoors(ports, post)
         self._tasks = TaskDoors(ports, post)
-        self._walking: set[str] = set()
+        self._walking: set[actions.MeasureTargetDir] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
@@ -107,6 +107,9 @@ class Performer:
             actions.ResizeDisk: self._in(self._disk_thread, disk.resize),
             actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
             actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
+            actions.WatchDisk: disk.watch,
+            actions.UnwatchDisk: disk.unwatch,
+            actions.LookAtDisk: self._in(self._build_threads, disk.look),
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
             service_actions.LookAtServices: services.look,
             service_actions.StartService: services.start,
@@ -133,6 +136,7 @@ class Performer:
             self._inference_thread,
         ):
             threads.shutdown(wait=False, cancel_futures=True)
+        self._disk.close()
         self._services.close()
         self._tasks.close()
         self._memory.close()
@@ -208,12 +212,12 @@ class Performer:
 
     def _walk_once(self, action: actions.MeasureTargetDir) -> None:
         """Walk a target dir, unless it waits for that already: builds may end faster than walks."""
-        if action.path not in self._walking:
-            self._walking.add(action.path)
+        if action not in self._walking:
+            self._walking.add(action)
             self._walk_thread.submit(self._do_and_post, self._measure_target_dir, action)
 
     def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
-        self._walking.discard(action.path)  # what changes from now on wants another walk
+        self._walking.discard(action)  # what changes from now on wants another walk
         return self._disk.measure_target_dir(action)
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:

@@ -52,6 +52,10 @@ SCHEMAS = (
     """
     CREATE TABLE pinned_target_dirs (path TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE target_dirs ADD COLUMN details TEXT;
+    CREATE TABLE target_modes (root TEXT PRIMARY KEY, mode TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    """,
 )
 """What makes a database of version n out of one of version n - 1."""
 

@@ -34,6 +34,10 @@ class RamDisk(Protocol):
         """Read how full it is. Raises DiskUnavailable when it is gone or another sits there."""
         ...
 
+    def is_writable(self, disk: Disk) -> bool:
+        """Look at it, which takes no time; DiskUnavailable as above, OSError: nobody can tell."""
+        ...
+
     def resize(self, disk: Disk, size_mib: int) -> Disk:
         """Give it another size while in use. Raises ResizeRefused below use or if it can't be."""
         ...

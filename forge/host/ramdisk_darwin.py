@@ -120,6 +120,11 @@ class DarwinRamDisk:
             used_files=max(0, found.f_files - found.f_ffree),
         )
 
+    def is_writable(self, disk: Disk) -> bool:
+        """Prove that the disk is there and say whether it can be written to."""
+        self.measure(disk)  # costs a few system calls
+        return not os.statvfs(disk.mount_point).f_flag & os.ST_RDONLY
+
     def resize(self, disk: Disk, size_mib: int) -> Disk:
         """Refuse: a ram:// device has its size for life."""
         if size_mib == disk.size_mib:

@@ -23,6 +23,7 @@ from forge.host.ramdisk_linux_directory import (
     TreeMeter,
     delete_aside,
     delete_leftovers,
+    holds_only_target_dirs,
     put_aside,
     refuse_if_used,
 )
@@ -117,6 +118,11 @@ class LinuxRamDisk:
         free = max(0, min(total - size.size_bytes, status.f_bavail * block))
         return DiskUsage(total, size.size_bytes, free, 0, size.files)
 
+    def is_writable(self, disk: Disk) -> bool:
+        """Prove that the disk is there and say whether it can be written to."""
+        self._prove(disk)
+        return not os.statvfs(disk.mount_point).f_flag & os.ST_RDONLY
+
     def resize(self, disk: Disk, size_mib: int) -> Disk:
         """Remount a tmpfs with another size, or keep another size of a directory."""
         with self._locked():
@@ -202,7 +208,7 @@ class LinuxRamDisk:
             entries = len(os.listdir(root))
         except OSError as error:
             raise DiskUnavailable(f"{root} cannot be made: {error.strerror}") from None
-        if entries:
+        if entries and not holds_only_target_dirs(root):
             raise DiskTaken(
                 f"{root} is a directory with {entries} entries, which a mount would hide",
                 hint="empty it, or set disk.mount_point",
@@ -247,7 +253,7 @@ class LinuxRamDisk:
         if status.st_uid != os.getuid() or not os.path.isdir(root) or os.path.islink(root):
             raise DiskTaken(f"{root} is not a directory of ours", hint="set disk.mount_point")
         marker = _find_marker(str(root))
-        if marker is None and os.listdir(root):
+        if marker is None and os.listdir(root) and not holds_only_target_dirs(root):
             raise DiskTaken(
                 f"{root} holds files that Forge did not put there", hint="set disk.mount_point"
             )

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from forge.core.disk import Disk, DiskKind
+from forge.core.workspace import is_target_dir_name
 from forge.errors import DiskBusy
 from forge.host.disk_marker import DiskMarker, read_marker, write_marker
 from forge.host.disk_usage import TreeSize, measure_tree
@@ -28,6 +29,8 @@ from forge.host.ramdisk import MARKER_NAME
 
 WALK_EVERY_S = 15.0
 """A directory's size is measured by walking it, at most this often."""
+WALK_SHARE = 0.05
+"""A walk that takes long is made so much more rarely that it costs no more of a core."""
 TRIES = 5
 PAUSE_S = 0.1
 RETRIES_S = 2.0  # all tries after the first together: a build may write faster than we delete
@@ -42,22 +45,26 @@ class TreeMeter:
         self,
         every_s: float = WALK_EVERY_S,
         walk: Callable[[str], TreeSize | None] = measure_tree,
+        share: float = WALK_SHARE,
     ) -> None:
         self._every_s = every_s
+        self._share = share
         self._walk = walk
         self._walking = threading.Lock()
         self._last: tuple[str, float, TreeSize] | None = None  # replaced whole, never changed
+        self._took_s = 0.0
 
     def read(self, disk: Disk) -> TreeSize:
         """Return the last figure while it is fresh or a walk is under way; walk otherwise."""
-        if size := self._known(disk, self._every_s):
+        every_s = max(self._every_s, self._took_s / self._share)
+        if size := self._known(disk, every_s):
             return size
         if not self._walking.acquire(blocking=False):
             if size := self._known(disk, float("inf")):
                 return size
             self._walking.acquire()
         try:
-            return self._known(disk, self._every_s) or self._measure(disk)
+            return self._known(disk, every_s) or self._measure(disk)
         finally:
             self._walking.release()
 
@@ -71,7 +78,9 @@ class TreeMeter:
         return last[2] if last and fits else None
 
     def _measure(self, disk: Disk) -> TreeSize:
+        began = time.monotonic()
         size = self._walk(disk.mount_point) or TreeSize(0, 0)
+        self._took_s = time.monotonic() - began
         # after the walk: one that takes longer than the pause would never count as fresh
         self._last = (disk.token, time.monotonic(), size)
         return size
@@ -127,6 +136,20 @@ def delete_leftovers(place: str) -> None:
             if marker := _own_marker(aside):
                 with suppress(OSError):  # as in `delete_aside`
                     _delete(aside, marker, 1)
+
+
+def holds_only_target_dirs(place: Path) -> bool:
+    """Say whether all there are target dirs of ours.
+
+    When a disk vanishes below builds, their compilers make their directories anew, in its place.
+    """
+    with os.scandir(place) as entries:
+        return all(
+            is_target_dir_name(entry.name)
+            and entry.is_dir(follow_symlinks=False)
+            and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+            for entry in entries
+        )
 
 
 def _own_marker(aside: str) -> DiskMarker | None:

@@ -3,8 +3,12 @@
 It is an index, not the truth: the RAM disk is. Target dirs that it does not know are found there.
 """
 
+import json
+from dataclasses import asdict, replace
+
 from forge.core.bloat import HighWater
-from forge.core.target_dirs import TargetDir
+from forge.core.target_dirs import LastUse, TargetDir
+from forge.core.target_parts import TargetParts, parts_report, read_parts
 from forge.host.database import Database, escaped, unescaped
 
 
@@ -17,22 +21,28 @@ class Store:
     def target_dirs(self) -> dict[str, TargetDir]:
         """Return all that is known, by path."""
         rows = self._db.read(
-            "SELECT path, root, created_at, last_used_at, builds, size_bytes, files"
+            "SELECT path, root, created_at, last_used_at, builds, size_bytes, files, details"
             " FROM target_dirs"
         )
-        found = (
-            TargetDir(unescaped(path), None if root is None else unescaped(root), *rest)
-            for path, root, *rest in rows
-        )
-        return {one.path: one for one in found}
+        found = {}
+        for path, root, *rest, details in rows:
+            one = TargetDir(unescaped(path), None if root is None else unescaped(root), *rest)
+            parts, last = _read(details)
+            found[one.path] = replace(one, parts=parts, last=last)
+        return found
 
     def record(self, one: TargetDir) -> None:
         """Keep one target dir."""
         values = (
             escaped(one.path), escaped(one.root), one.created_at, one.last_used_at,
-            one.builds, one.size_bytes, one.files,
+            one.builds, one.size_bytes, one.files, _written(one),
         )  # fmt: skip
-        self._db.write(("INSERT OR REPLACE INTO target_dirs VALUES (?, ?, ?, ?, ?, ?, ?)", values))
+        statement = (
+            "INSERT OR REPLACE INTO target_dirs"
+            " (path, root, created_at, last_used_at, builds, size_bytes, files, details)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        self._db.write((statement, values))
 
     def forget(self, path: str) -> None:
         """Forget a target dir that is gone."""
@@ -49,6 +59,16 @@ class Store:
         if pinned:
             statement = "INSERT OR IGNORE INTO pinned_target_dirs VALUES (?)"
         self._db.write((statement, (escaped(path),)))
+
+    def target_modes(self) -> dict[str, str]:
+        """Return the modes that were chosen, by canonical root."""
+        rows = self._db.read("SELECT root, mode FROM target_modes")
+        return {unescaped(root): mode for root, mode in rows}
+
+    def keep_target_mode(self, root: str, mode: str) -> None:
+        """Keep the mode of one project."""
+        values = (escaped(root), mode)
+        self._db.write(("INSERT OR REPLACE INTO target_modes VALUES (?, ?)", values))
 
     def next_build(self) -> int:
         """Return the number of the next build: none is used twice while the database lives."""
@@ -70,3 +90,19 @@ class Store:
             ("DELETE FROM counters WHERE name LIKE 'high_water %'", ()),
             ("INSERT INTO counters VALUES (?, ?)", (f"high_water {high.token}", high.bytes)),
         )
+
+
+def _written(one: TargetDir) -> str:
+    """Write what is told of a target dir beyond its columns; JSON escapes what is not UTF-8."""
+    parts = parts_report(one.parts) if one.parts else None
+    return json.dumps({"parts": parts, "last": asdict(one.last) if one.last else None})
+
+
+def _read(details: str | None) -> tuple[TargetParts | None, LastUse | None]:
+    """Read what `_written` wrote; a newer Forge may have written it otherwise."""
+    try:
+        found = json.loads(details or "{}")
+        parts, last = found.get("parts"), found.get("last")
+        return read_parts(parts) if parts else None, LastUse(**last) if last else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, None

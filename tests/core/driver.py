@@ -33,6 +33,7 @@ class Driver:
         self.done: list[actions.Action] = []
         self.sent: list[tuple[int, dict[str, Any]]] = []
         self.answers_jobservers = True
+        self.is_disk_there = True
         self.fifos: dict[str, int] = {}
         self.holders: dict[str, int] = {}
         if looked:
@@ -69,6 +70,8 @@ class Driver:
                 self.post(events.HoldersCounted({b: self.holders.get(b, 0) for b in one.cargos}))
             case actions.MoveTokens():
                 self.post(events.TokensMoved(tuple(self._moved(move) for move in one.moves)))
+            case actions.LookAtDisk() if self.is_disk_there:
+                self.post(events.DiskSighted(one.disk.token, writable=True))
             case _:
                 pass
 

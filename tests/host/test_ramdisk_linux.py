@@ -469,13 +469,26 @@ class TestTreeMeter:
             walks.append(place)
             return TreeSize(1, 1)
 
-        meter = TreeMeter(every_s=0.2, walk=walk)
+        meter = TreeMeter(every_s=0.2, walk=walk, share=1.0)
         meter.read(self.DISK)
         meter.read(self.DISK)
         assert walks == ["/place"]
-        time.sleep(0.2)
+        time.sleep(0.6)
         meter.read(self.DISK)
         assert len(walks) == 2
+
+    def test_a_walk_that_takes_long_is_made_more_rarely(self):
+        walks = []
+
+        def walk(place):
+            time.sleep(0.2)
+            walks.append(place)
+            return TreeSize(1, 1)
+
+        meter = TreeMeter(every_s=0.0, walk=walk, share=0.001)
+        meter.read(self.DISK)
+        meter.read(self.DISK)
+        assert walks == ["/place"]
 
     def test_threads_that_ask_at_once_share_one_walk(self):
         walks = []
