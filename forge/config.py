@@ -74,6 +74,17 @@ SETTINGS: tuple[Setting, ...] = (
         count_of(1000, 1_000_000_000),
     ),
     Setting(
+        "disk.mount_at_start", "true or false", True,
+        "Whether the daemon mounts the RAM disk when it starts, so that the first build finds it.",
+        read_yes_no,
+    ),
+    Setting(
+        "builds.tmp_dir", "true or false", True,
+        "Whether rustc and linkers put their temporary files on the RAM disk, where TMPDIR is not"
+        " set and there is room.",
+        read_yes_no,
+    ),
+    Setting(
         "builds.override_config_target_dir", "true or false", True,
         "Whether a `build.target-dir` in a cargo configuration file gives way to the RAM disk."
         " `--target-dir` and CARGO_TARGET_DIR always win.",

@@ -8,6 +8,8 @@ import click
 from forge.cli.cmd_adopt import adopt, disown
 from forge.cli.cmd_evict import clean, evict, pin, unpin
 from forge.cli.cmd_snapshots import restore, save, snapshots, unsave
+from forge.cli.cmd_target_about import du, show, why
+from forge.cli.cmd_target_mode import mode
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, ask_where
 from forge.cli.render import print_json, print_lines, target_dirs_view
@@ -26,7 +28,7 @@ class NotRedirected(ForgeError):
     epilog=examples("forge target path", 'ls "$(forge target path)/debug"', "forge target list"),
 )
 def target() -> None:
-    """Show where projects are built."""
+    """Show where projects are built, and what that takes."""
 
 
 @target.command(
@@ -75,6 +77,6 @@ def list_(call: Call) -> None:
 
 
 for _command in (
-    save, restore, snapshots, unsave, adopt, disown, evict, pin, unpin, clean,
+    show, du, why, mode, save, restore, snapshots, unsave, adopt, disown, evict, pin, unpin, clean,
 ):  # fmt: skip
     target.add_command(_command)

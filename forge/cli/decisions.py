@@ -22,7 +22,7 @@ Entry = Mapping[str, Any]
 WRONG = frozenset((
     "build.orphaned", "cgroup.unlimited", "cgroup.unweighed", "config.refused",
     "config.unwatched", "daemon.bug", "daemon.unreachable", "disk.failed", "disk.lost",
-    "disk.unmeasured", "disk.unseen",
+    "disk.read_only", "disk.unmeasured", "disk.unseen", "disk.unwatched",
     "jobserver.failed", "link.killed", "memory.unmeasured", "peer.deaf", "peer.garbage",
     "peer.oversize", "peer.refused", "shim.missing", "store.failed", "target.task_failed",
     "target.unlinked", "unit.killed",
@@ -114,12 +114,19 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "disk.mounting": lambda e: (
         f"mounting a RAM disk of {show_mib(e['size_mib'])} at {e['mount_point']}"
     ),
+    "disk.read_only": lambda e: (
+        f"the RAM disk at {e['mount_point']} has become read-only: builds go to the SSD"
+    ),
     "disk.resizing": lambda e: (
         f"resizing the RAM disk from {show_mib(e['from_mib'])} to {show_mib(e['to_mib'])}"
     ),
     "disk.unmeasured": lambda e: f"the RAM disk could not be looked at: {e['reason']}",
     "disk.unmounted": lambda _: "the RAM disk is unmounted",
     "disk.unmounting": _disk_unmounting,
+    "disk.unwatched": lambda e: (
+        f"the OS tells no changes of the RAM disk: {e['why']} (instead: {e['instead']})"
+    ),
+    "disk.writable": lambda e: f"the RAM disk at {e['mount_point']} can be written to again",
     "disk.unseen": lambda e: f"the disk of an earlier daemon could not be looked for: {e['why']}",
     "history.forgotten": _forgotten,
     "jobserver.swept": lambda e: f"removed {e['path']}, whose build ended while no daemon ran",
@@ -135,6 +142,11 @@ SENTENCES: Mapping[str, Callable[[Entry], str]] = {
     "shim.missing": lambda e: f"there is no shim, so builds have no gates: {e['reason']}",
     "shim.ready": lambda e: f"the shim is ready ({e['key']}): builds have gates",
     "store.failed": lambda e: f"the database could not be written: {e['why']}; {e['then']}",
+    "target.gone": lambda e: f"the target dir {e['path']} is gone, and nobody asked for it",
+    "target.mode": lambda e: (
+        f"{e['root']} is built in the mode {e['mode']} from now on (before: {e['was']})"
+    ),
+    "tmp.swept": lambda e: f"removed {e['path']}, which a build that crashed had left",
 }
 
 

@@ -105,6 +105,9 @@ SENTENCES_OF_BUILDS: Mapping[str, Callable[[Entry], str]] = {
         f"{e['build']} has lost its launcher, which was killed: its cargo is told to end"
     ),
     "build.priority": lambda e: f"{e['build']} is {e['priority']} now",
+    "build.lost_disk": lambda e: (
+        f"{e['build']} has lost its disk and " + ("goes on with another" if e["again"] else "ends")
+    ),
     "build.requeued": lambda e: (
         f"{_name(e)} is ended for memory, to go on later ({plural(e['times'], 'time')} so far)"
     ),

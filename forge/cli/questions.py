@@ -16,6 +16,8 @@ from forge.errors import CwdGone, ProtocolMismatch
 ANSWERS = {
     "status": "status",
     "disk": "disk",
+    "set_target_mode": "ok",
+    "about_path": "about",
     "resolve": "resolved",
     "stop": "ok",
     "cancel_build": "ok",

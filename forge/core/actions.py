@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from forge.core.disk import Disk, DiskSpec
+from forge.core.disk_actions import *  # noqa: F403
+from forge.core.disk_actions import DiskAction
 from forge.core.inference_actions import InferenceAction
 from forge.core.learned import Entry
 from forge.core.room_actions import RoomAction
 from forge.core.service_actions import ServiceAction
 from forge.core.snapshots import Snapshot
-from forge.core.target_dirs import TargetDir
 from forge.core.tasks import Task
 from forge.core.tokens import Move
 
@@ -90,45 +90,6 @@ class Resolve:
     cwd: str
     argv: tuple[str, ...]
     env: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class MakeTargetDir:
-    """Make a target dir on the disk; answered by `TargetDirReady` or `TargetDirFailed`.
-
-    `link_from` is where a link named `target` is wanted, if the project has nothing there.
-    """
-
-    conn: int
-    disk: Disk
-    path: str
-    root: str
-    link_from: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureTargetDir:
-    """Walk a target dir; answered by `TargetDirMeasured`.
-
-    With a `profile_dir`, profiles of other names are passed over.
-    """
-
-    path: str
-    profile_dir: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FindTargetDirs:
-    """List the target dirs on the disk; answered by `TargetDirsFound`."""
-
-    disk: Disk
-
-
-@dataclass(frozen=True, slots=True)
-class RecordTargetDir:
-    """Keep what is known of a target dir."""
-
-    target_dir: TargetDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,62 +245,6 @@ class RemoveJobserver:
 
 
 @dataclass(frozen=True, slots=True)
-class EnsureDisk:
-    """Mount or adopt the disk; answered by `DiskReady` or `DiskFailed`."""
-
-    spec: DiskSpec
-
-
-@dataclass(frozen=True, slots=True)
-class FindDisk:
-    """See whether our disk is there already; answered by `DiskReady` or `DiskAbsent`."""
-
-    spec: DiskSpec
-
-
-@dataclass(frozen=True, slots=True)
-class ResizeDisk:
-    """Resize the disk; answered by `DiskReady` or `DiskFailed`."""
-
-    disk: Disk
-    size_mib: int
-
-
-@dataclass(frozen=True, slots=True)
-class UnmountDisk:
-    """Unmount the disk; answered by `DiskUnmounted` or `DiskFailed`."""
-
-    disk: Disk
-    force: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureDisk:
-    """Measure the disk; answered by `DiskMeasured`, `DiskLost` or `DiskUnmeasured`."""
-
-    disk: Disk
-
-
-@dataclass(frozen=True, slots=True)
-class WatchDisk:
-    """Keep the disk in sight; `DiskLost` and `DiskSighted` tell what comes of that."""
-
-    disk: Disk
-
-
-@dataclass(frozen=True, slots=True)
-class UnwatchDisk:
-    """Let the disk out of sight."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAtDisk:
-    """Look at the disk now; answered by `DiskSighted` or `DiskLost`."""
-
-    disk: Disk
-
-
-@dataclass(frozen=True, slots=True)
 class LoadSettings:
     """Read forge.toml; answered by `SettingsLoaded` or `SettingsRefused`."""
 
@@ -370,10 +275,6 @@ Action = (
     | LimitBuilds
     | LookAtLauncher
     | Resolve
-    | MakeTargetDir
-    | MeasureTargetDir
-    | FindTargetDirs
-    | RecordTargetDir
     | FindSnapshots
     | RemoveSnapshots
     | BeginTask
@@ -393,17 +294,10 @@ Action = (
     | MeasureMemory
     | InferenceAction
     | RemoveJobserver
-    | EnsureDisk
-    | FindDisk
-    | ResizeDisk
-    | UnmountDisk
-    | MeasureDisk
-    | WatchDisk
-    | UnwatchDisk
-    | LookAtDisk
     | LoadSettings
     | RoomAction
     | ServiceAction
     | Log
     | Quit
+    | DiskAction
 )

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from forge.core.cargo_args import CargoArgs
 from forge.core.shares import Priority
+from forge.core.target_modes import TargetMode
 from forge.core.workspace import CargoConfig
 
 
@@ -95,7 +96,9 @@ class Build:
     learned, `is_cold` whether its target dir was new or empty, `spent_s` how long it was in each
     phase. `lender` is the build inside whose test binary this one runs, or the reservation inside
     whose command: its units use their cores. `patience_s`: how long it may wait in line.
-    `waited_behind` are the builds that it has waited for there, with their workspace roots.
+    `mode` says what of its project is in its target dir on the disk, `tmp_dir` where its compilers
+    put temporary files. `waited_behind` are the builds that it has waited for
+    there, with their workspace roots.
     `own_limit` names a memory limit that it was started below; `is_in_cgroup` says whether it went
     into the cgroup of builds, None where that is not known.
     `is_provided`: its target dir was looked for among snapshots and siblings.
@@ -122,6 +125,8 @@ class Build:
     base: str = "/"
     config: CargoConfig = field(default_factory=CargoConfig)
     target_dir: str | None = None
+    mode: TargetMode = TargetMode.TARGET_DIR
+    tmp_dir: str | None = None
     unset: tuple[str, ...] = ()
     jobserver: str | None = None
     cargo_pid: int | None = None

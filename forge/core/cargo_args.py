@@ -161,6 +161,18 @@ def redirected(args: CargoArgs, target_dir: str) -> tuple[tuple[str, ...], dict[
     return args.argv, {"CARGO_TARGET_DIR": target_dir, "FORGE_TARGET_DIR": target_dir}
 
 
+def takes_config(args: CargoArgs) -> bool:
+    """Say whether cargo takes a `--config` of ours with this verb."""
+    return configured(args, "") is not None
+
+
+def with_build_dir(args: CargoArgs, build_dir: str) -> tuple[str, ...]:
+    """Return argv that makes cargo keep what lies between in `build_dir`."""
+    argv = configured(args, f"build.build-dir={toml_string(build_dir)}")
+    assert argv, "only what takes --config is told a build-dir"
+    return argv
+
+
 def configured(args: CargoArgs, setting: str) -> tuple[str, ...] | None:
     """Return argv with `--config SETTING` in it; None where the verb would not hand it on."""
     at = args.verb_index

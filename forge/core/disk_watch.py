@@ -58,6 +58,10 @@ class DiskWatch:
     def absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
         """Take note that no earlier daemon has left a disk."""
         self._state.disk.is_absent()
+        if self._state.settings.mount_at_start:
+            return self._state.launches.ensure_disk() + self._waiting_requests.resume(
+                self._state, now
+            )
         return self._waiting_requests.resume(self._state, now) + self._state.launches.wake(now)
 
     def failed(self, event: events.DiskFailed, now: Moment) -> list[Action]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from forge.core.build_cgroup import BuildCgroup
-from forge.core.disk import Disk, DiskUsage
+from forge.core.disk_events import *  # noqa: F403
+from forge.core.disk_events import DiskEvent
 from forge.core.inference_seen import ServerSeen
 from forge.core.memory import Reading
 from forge.core.messages import Message
@@ -12,8 +13,6 @@ from forge.core.service_actions import ServiceEvent
 from forge.core.settings import Settings
 from forge.core.shim import Shim
 from forge.core.snapshots import Room, Snapshot
-from forge.core.target_dirs import TargetDir
-from forge.core.target_parts import TargetParts
 from forge.core.tokens import Move
 from forge.core.workspace import Workspace
 
@@ -47,53 +46,6 @@ class Resolved:
 
     conn: int
     workspace: Workspace
-
-
-@dataclass(frozen=True, slots=True)
-class TargetDirReady:
-    """A target dir exists on the disk; `usage` is how full the disk is at this moment.
-
-    `usage` None: to know it would take a walk, and what was measured last has to do.
-    """
-
-    conn: int
-    path: str
-    usage: DiskUsage | None
-
-
-@dataclass(frozen=True, slots=True)
-class TargetDirFailed:
-    """A target dir could not be made. `disk_lost`: because the disk is not there any more."""
-
-    conn: int
-    path: str
-    reason: str
-    disk_lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TargetDirsFound:
-    """Target dirs that are on the disk, as the index and a look at the disk tell.
-
-    `looked_at`: when that began, in seconds since the epoch.
-    """
-
-    found: tuple[TargetDir, ...]
-    looked_at: float = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class TargetDirMeasured:
-    """One target dir was walked. `size_bytes` None: it is not there any more.
-
-    `kept` are places of profiles that the walk has passed over: for them, what was known holds.
-    """
-
-    path: str
-    size_bytes: int | None
-    files: int = 0
-    parts: TargetParts | None = None
-    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,65 +84,6 @@ class TaskFailed:
     slug: str
     reason: str
     hint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DiskReady:
-    """The disk is mounted, adopted or resized, and measured."""
-
-    disk: Disk
-    usage: DiskUsage
-
-
-@dataclass(frozen=True, slots=True)
-class DiskFailed:
-    """An action on the disk failed; the disk is as it was before, if `lost` is false."""
-
-    slug: str
-    reason: str
-    hint: str | None = None
-    lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DiskAbsent:
-    """No disk of ours was found."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskUnmounted:
-    """The disk is gone because we were asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskMeasured:
-    """How full the disk is now."""
-
-    usage: DiskUsage
-
-
-@dataclass(frozen=True, slots=True)
-class DiskLost:
-    """The disk with this token is not there any more, or another is in its place."""
-
-    token: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiskSighted:
-    """The disk with this token is there. `changed`: a target dir came or went at its top."""
-
-    token: str
-    writable: bool
-    changed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DiskUnmeasured:
-    """The disk could not be looked at now, which says nothing of the disk."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,22 +255,10 @@ Event = (
     | Closed
     | Gone
     | Resolved
-    | TargetDirReady
-    | TargetDirFailed
-    | TargetDirsFound
-    | TargetDirMeasured
     | SnapshotsFound
     | TaskProgressed
     | TaskDone
     | TaskFailed
-    | DiskReady
-    | DiskFailed
-    | DiskAbsent
-    | DiskUnmounted
-    | DiskMeasured
-    | DiskLost
-    | DiskSighted
-    | DiskUnmeasured
     | ShimReady
     | ShimMissing
     | JobserverMade
@@ -401,4 +282,5 @@ Event = (
     | ServiceEvent
     | Ending
     | Tick
+    | DiskEvent
 )

@@ -19,6 +19,8 @@ from forge.core.actions import (
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from forge.core.build_lock import lock_path
 from forge.core.builds import PAUSED_PHASES, Again, Build, BuildPhase
+from forge.core.cargo_args import Kind
+from forge.core.disk import Disk
 from forge.core.disk_life import DiskPhase
 from forge.core.learned import key_of_work
 from forge.core.moment import Moment
@@ -28,6 +30,8 @@ from forge.core.replies import error
 from forge.core.shim import Shim
 from forge.core.shim_life import ShimPhase
 from forge.core.start import is_gated, plan_start, without_secrets
+from forge.core.target_dirs import TMP_NAME
+from forge.core.target_modes import TargetMode
 from forge.core.units import show_bytes, show_duration
 from forge.core.workspace import target_dir_name
 
@@ -102,8 +106,9 @@ class Launches:
         workspace = event.workspace
         if workspace.argv is not None:
             build.args = cargo_args.parse(workspace.argv)
-        redirect = decide(build.args, build.env, workspace, self._state.settings)
-        build.unset = redirect.unset
+        mode = self._state.target_modes.of(workspace.root)
+        redirect = decide(build.args, build.env, workspace, self._state.settings, mode)
+        build.mode, build.unset = redirect.mode, redirect.unset
         build.root, build.base = workspace.root, workspace.base
         build.config = workspace.config
         build.is_redirected, build.why = redirect.wanted, redirect.why
@@ -145,8 +150,7 @@ class Launches:
             if waits is not None:
                 return waits
             build.enters(BuildPhase.PREPARING, now.steady_s)
-            link_from = f"{build.root}/target" if self._state.settings.link_target else None
-            return [MakeTargetDir(build.conn, disk.disk, path, build.root, link_from)]
+            return [self._make_target_dir(build, build.conn, disk.disk, path)]
         if disk.is_changing and disk.is_overdue:
             patience = show_duration(DISK_PATIENCE_S)
             build.notes.append(f"the RAM disk was not there within {patience}; building on the SSD")
@@ -156,6 +160,17 @@ class Launches:
             return self._go(build, now, why="no RAM disk")
         build.enters(BuildPhase.WAITING_FOR_DISK, now.steady_s)
         return [*self.ensure_disk(), *self.tell_wait(build, now)]
+
+    def _make_target_dir(self, build: Build, conn: int, disk: Disk, path: str) -> Action:
+        settings, link = self._state.settings, f"{build.root}/target"
+        is_apart = build.mode is TargetMode.BUILD_DIR  # its own `target` is where finals go
+        tmp_dir = f"{disk.mount_point}/{TMP_NAME}/{build.id}-{build.pid}"
+        return MakeTargetDir(
+            conn, disk, path, build.root or "",
+            link_from=link if settings.link_target and not is_apart else None,
+            unlink_from=link if is_apart else None,
+            tmp_dir=tmp_dir if settings.tmp_dir and build.args.kind is Kind.BUILD else None,
+        )  # fmt: skip
 
     def ensure_disk(self) -> list[Action]:
         """Begin to mount, if that is wanted and not under way."""
@@ -176,7 +191,7 @@ class Launches:
             return self._go(build, now, why="the RAM disk is full")
         known = self._state.target_dirs.get(event.path)
         target_dir = self._state.target_index.used(build, event.path, now)
-        build.target_dir = event.path
+        build.target_dir, build.tmp_dir = event.path, event.tmp_dir
         build.is_cold = known is None or known.size_bytes == 0
         return [RecordTargetDir(target_dir), *self._go(build, now, why="default")]
 

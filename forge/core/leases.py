@@ -14,6 +14,7 @@ from forge.core.actions import (
     Log,
     RecordBuild,
     RemoveJobserver,
+    RemoveTmpDir,
     Send,
     Unwatch,
     Watch,
@@ -172,6 +173,8 @@ class Leases:
         if build.jobserver:
             actions.append(RemoveJobserver(build.id))
         actions += self._state.jobservers.end(build.id, now)
+        if build.tmp_dir and self._state.disk.disk:
+            actions.append(RemoveTmpDir(self._state.disk.disk, build.tmp_dir))
         if build.target_dir and build.args.verb != "metadata":
             actions += self._state.target_index.walk_after(build, recorder)
             actions += self._state.disk.measure()

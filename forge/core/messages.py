@@ -140,6 +140,23 @@ class MoveRequest(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetTargetMode(Message):
+    """Build a project in another mode."""
+
+    type_name = "set_target_mode"
+    root: str
+    mode: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AboutPath(Message):
+    """Whose is this path, and why is it still there?"""
+
+    type_name = "about_path"
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reload(Message):
     """Read forge.toml again now."""
 
@@ -351,7 +368,7 @@ class ReserveEnded(UnitEnded):
 
 _KINDS: tuple[type[Message], ...] = (
     Begin, Started, Ended, Adopt, Status, Resolve, DiskRequest, Reload, Stop, CancelBuild,
-    SnapshotRequest, MoveRequest, RoomRequest,
+    SnapshotRequest, MoveRequest, RoomRequest, SetTargetMode, AboutPath,
     SetPriority, Hold, History, Explain, Forget, Squeezes, Unit, UnitEnded, Link, LinkEnded,
     Cancelled, Test, TestEnded, Reserve, ReserveEnded,
 )  # fmt: skip

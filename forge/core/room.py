@@ -146,6 +146,7 @@ class Room:
             actions.append(Log("target.kept", {"target_dir": event.path, "why": event.failure}))
         else:
             self._state.tasks.evicted(event.path)
+            self._state.target_index.evicted(event.path)
             actions.append(Log("target.evicted", told))
         actions.append(MeasureTargetDir(event.path))
         for conn, asked in list(self._asked.items()):

@@ -93,6 +93,8 @@ def requests(state: "State") -> Requests:
         messages.SnapshotRequest: state.snapshot_requests.snapshot,
         messages.MoveRequest: state.snapshot_requests.move,
         messages.RoomRequest: state.room.request,
+        messages.SetTargetMode: state.target_modes.request,
+        messages.AboutPath: state.about_paths.ask,
         messages.Reload: lambda conn, _message, _now: [LoadSettings(conn)],
         messages.Stop: state.stop,
     }

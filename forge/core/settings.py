@@ -18,6 +18,8 @@ class Settings:
     `builds_at_once` None: as many as the cores make sense for.
     `services` are those that are declared; the daemon starts them again where that is wanted.
     `seeds`: a checkout's first target dir is made from that of a sibling.
+    `tmp_dir`: compilers put temporary files on the disk. `mount_at_start`: the daemon mounts it
+    before anybody asks.
     `rerun_killed`: a build of which a part was killed for memory runs once more.
     """
 
@@ -36,6 +38,8 @@ class Settings:
     seeds: bool = False
     snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
     inference: InferencePolicy = field(default_factory=InferencePolicy)
+    tmp_dir: bool = False
+    mount_at_start: bool = False
     config_file: str | None = None
     services: tuple[Service, ...] = ()
     watch_services: bool = True

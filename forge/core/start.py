@@ -15,6 +15,7 @@ from forge.core.jobs import cap_of, take_jobs
 from forge.core.runners import with_test_gate
 from forge.core.settings import Settings
 from forge.core.shim import Shim
+from forge.core.target_modes import TargetMode
 
 
 def plan_start(build: Build, settings: Settings, shim: Shim | None) -> Start:
@@ -30,17 +31,25 @@ def plan_start(build: Build, settings: Settings, shim: Shim | None) -> Start:
             cap = cap or cap_of(build.env.get("CARGO_BUILD_JOBS"), settings.cores)
             cap = cap or cap_of(build.config.jobs, settings.cores)
             tokens = max(0, min(cap or settings.cores, settings.cores) - 1)
-    if build.target_dir:
+    if build.target_dir and build.mode is TargetMode.BUILD_DIR:
+        args = cargo_args.parse(cargo_args.with_build_dir(args, build.target_dir))
+    elif build.target_dir:
         argv, more = cargo_args.redirected(args, build.target_dir)
         args, env = cargo_args.parse(argv), env | more
     if build.root:
         env["FORGE_ROOT"] = build.root
-    unset = {*build.unset, "FORGE_RUSTC_WRAPPER"}  # an enclosing build's is not this one's
+    unset = {
+        *build.unset,
+        "FORGE_RUSTC_WRAPPER",
+        "FORGE_TMPDIR",
+    }  # an enclosing build's is not this one's
     argv = args.argv
     if shim and args.kind is Kind.BUILD and args.verb != "miri":
         argv, gates = _gated(build, args, settings, shim)
         argv, runners = with_test_gate(build, cargo_args.parse(argv), shim)
         env |= gates | runners
+        if build.tmp_dir:
+            env["FORGE_TMPDIR"] = build.tmp_dir
     return Start(argv, env, tuple(sorted(unset - env.keys())), tokens)
 
 

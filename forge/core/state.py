@@ -5,7 +5,10 @@ measurements and outcomes all come as events. What a client is owed hangs on its
 process; there is no counter that a crash could leave wrong.
 """
 
+from collections.abc import Mapping
+
 from forge.core import events, messages, routes
+from forge.core.about_paths import AboutPaths
 from forge.core.actions import Action, Log, Quit, Send
 from forge.core.bloat import Bloat, HighWater
 from forge.core.budget import Budget
@@ -36,6 +39,7 @@ from forge.core.snapshot_requests import SnapshotRequests
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.target_index import TargetIndex
+from forge.core.target_modes import TargetModes
 from forge.core.target_tasks import TargetTasks
 from forge.core.units import MIB
 from forge.core.where import Where
@@ -52,6 +56,7 @@ class State:
         learned: Learned | None = None,
         high_water: HighWater | None = None,
         pinned: frozenset[str] = frozenset(),
+        modes: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
         self.disk = DiskLife()
@@ -74,6 +79,8 @@ class State:
         self.disk_watch = DiskWatch(self)
         self.bloat = Bloat(self, high_water)
         self.target_index = TargetIndex(self)
+        self.target_modes = TargetModes(self, modes or {})
+        self.about_paths = AboutPaths(self)
         self.where = Where(self)
         self.services = ServiceLife(self)
         self.tasks = TargetTasks(self)

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from forge.core.target_parts import TargetParts
 
+TMP_NAME = ".tmp"
+"""At the top of the disk: the temporary directories of builds, each `<build>-<launcher's pid>`."""
+
 
 @dataclass(frozen=True, slots=True)
 class LastUse:

@@ -34,8 +34,8 @@ class TargetIndex:
         actions: list[Action] = []
         there = {one.path for one in event.found}
         for path in [path for path in known if path not in there]:
-            if self.in_use(known[path]) or known[path].last_used_at > event.looked_at:
-                continue  # its build makes it again, or has made it since
+            if self._is_expected_back(known[path], event.looked_at):
+                continue
             actions.append(Log("target.gone", {"path": path, "root": known[path].root}))
             del known[path]
         for one in event.found:
@@ -96,6 +96,17 @@ class TargetIndex:
         )
         self._state.target_dirs[event.path] = measured
         return [RecordTargetDir(measured)]
+
+    def evicted(self, path: str) -> None:
+        """Forget one that was evicted, unless a build has made it again by now."""
+        known = self._state.target_dirs.get(path)
+        if known and not self.in_use(known):
+            del self._state.target_dirs[path]
+
+    def _is_expected_back(self, one: TargetDir, looked_at: float) -> bool:
+        """Say whether one that was not there is made again, or others tell what becomes of it."""
+        is_ours = one.path in self._state.room.evicting or self._state.tasks.at(one.path)
+        return bool(is_ours) or self.in_use(one) or one.last_used_at > looked_at
 
     def in_use(self, target_dir: TargetDir) -> bool:
         """Say whether a build is at work in it."""

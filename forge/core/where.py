@@ -31,7 +31,8 @@ class Where:
 
     def _answer(self, event: events.Resolved, question: messages.Resolve) -> Action:
         args = cargo_args.parse(event.workspace.argv or question.argv)
-        redirect = decide(args, question.env, event.workspace, self._state.settings)
+        mode = self._state.target_modes.of(event.workspace.root)
+        redirect = decide(args, question.env, event.workspace, self._state.settings, mode)
         mount_point = self._state.mount_point()
         root = event.workspace.root
         wanted = redirect.wanted and root is not None and mount_point is not None
@@ -43,6 +44,7 @@ class Where:
                 "target_dir": f"{mount_point}/{target_dir_name(root)}" if wanted and root else None,
                 "redirected": wanted,
                 "why": redirect.why,
+                "mode": mode,
             },
         )
 

@@ -11,6 +11,7 @@ from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
+from forge.host.build_tmp import make_tmp_dir, sweep_tmp_dirs
 from forge.host.disk_sight import DiskSight, Seen
 from forge.host.disk_usage import walk_tree
 from forge.host.removal import set_aside
@@ -19,6 +20,7 @@ from forge.host.target_dirs import (
     list_target_dirs,
     make_target_dir,
     sweep_drafts,
+    unlink_target,
 )
 from forge.host.trash import empty, open_root, trash_on
 
@@ -48,6 +50,9 @@ class DiskDoors:
         except OSError as error:
             reason = error.strerror or "unknown error"
             return events.TargetDirFailed(action.conn, action.path, reason)
+        tmp_dir = make_tmp_dir(action.tmp_dir) if action.tmp_dir else None
+        if action.unlink_from:
+            unlink_target(action.unlink_from, action.path)
         if action.link_from:
             try:
                 link_target(action.link_from, action.path)
@@ -55,7 +60,7 @@ class DiskDoors:
                 self._log_from_thread(
                     "target.unlinked", {"link": action.link_from, "why": error.strerror}
                 )
-        return events.TargetDirReady(action.conn, action.path, usage)
+        return events.TargetDirReady(action.conn, action.path, usage, tmp_dir)
 
     def find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
         """Look which target dirs are on the disk, and forget those that are not."""
@@ -69,6 +74,8 @@ class DiskDoors:
         except (ForgeError, OSError) as error:
             self._log_from_thread("disk.unseen", {"why": str(error)})
         looked_at = time.time()
+        for path in sweep_tmp_dirs(action.disk):
+            self._log_from_thread("tmp.swept", {"path": path})
         known = self._memory.target_dirs()
         try:
             there = list_target_dirs(action.disk)

@@ -116,6 +116,7 @@ async def _serve(
         learned=learned,
         high_water=store.high_water(),
         pinned=store.pinned(),
+        modes=store.target_modes(),
     )
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)

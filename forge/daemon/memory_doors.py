@@ -50,6 +50,10 @@ class MemoryDoors:
         """Write down the most that a disk ever held."""
         self._do(self._store.keep_high_water, HighWater(action.token, action.high_water_bytes))
 
+    def keep_target_mode(self, action: actions.KeepTargetMode) -> None:
+        """Write down the mode of a project."""
+        self._do(self._store.keep_target_mode, action.root, action.mode)
+
     def forget_target_dir(self, path: str) -> None:
         """Forget a target dir that is gone; from any thread."""
         self._do(self._store.forget, path)

@@ -35,6 +35,7 @@ from forge.daemon.token_doors import TokenDoors
 from forge.errors import ForgeError
 from forge.host import processes
 from forge.host.build_locks import is_locked
+from forge.host.build_tmp import remove_tmp_dir
 from forge.host.process_table import read_table
 from forge.host.shim import current_shim
 from forge.paths import cache_dir
@@ -77,6 +78,8 @@ class Performer:
             actions.FindTargetDirs: self._in(self._disk_thread, disk.find_target_dirs),
             actions.MeasureTargetDir: self._walk_once,
             actions.RecordTargetDir: self._memory.record_target_dir,
+            actions.KeepTargetMode: self._memory.keep_target_mode,
+            actions.RemoveTmpDir: self._remove_tmp_dir,
             actions.RecordBuild: self._memory.record_build,
             actions.TellHistory: self._memory.tell_history,
             actions.TellBuild: self._memory.tell_build,
@@ -219,6 +222,10 @@ class Performer:
     def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
         self._walking.discard(action)  # what changes from now on wants another walk
         return self._disk.measure_target_dir(action)
+
+    def _remove_tmp_dir(self, action: actions.RemoveTmpDir) -> None:
+        """Delete temporary files; nobody waits for that."""
+        self._build_threads.submit(remove_tmp_dir, action.disk, action.path)
 
     def _load_settings(self, action: actions.LoadSettings) -> events.Event:
         try:

@@ -50,6 +50,8 @@ def load_settings(
             protect=cfg["inference.protect"],
             build_nice=cfg["inference.build_nice"],
         ),
+        tmp_dir=cfg["builds.tmp_dir"],
+        mount_at_start=cfg["disk.mount_at_start"],
         config_file=str(cfg.path) if cfg.path else None,
         services=tuple(cfg.services.values()),
         watch_services=cfg["services.watch"],

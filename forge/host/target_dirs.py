@@ -130,3 +130,10 @@ def _check_place(disk: Disk, path: str) -> None:
         raise DiskUnavailable(f"{disk.mount_point}: {error.strerror}") from None
     if device_id != disk.device_id:
         raise DiskUnavailable(f"another file system is at {disk.mount_point}")
+
+
+def unlink_target(link: str, target_dir: str) -> None:
+    """Take away a link of ours from `<project>/target`: cargo is to make a directory there."""
+    with contextlib.suppress(OSError):  # nothing there, or a real directory
+        if os.path.dirname(os.readlink(link)) == os.path.dirname(target_dir):
+            os.unlink(link)

@@ -124,3 +124,16 @@ def test_one_in_use_or_made_since_the_look_stays(driver):
     driver.receive(1, messages.Ended(exit=0))
     driver.post(events.TargetDirsFound((), 1_600_000_000))
     assert list(driver.state.target_dirs) == [PATH]
+
+
+def test_one_that_is_being_evicted_is_not_told_of_twice(driver):
+    driver.run(1)
+    driver.receive(1, messages.Ended(exit=0))
+    measured(driver, WHOLE)
+    driver.now_s += 60
+    driver.receive(9, messages.RoomRequest(verb="evict", root="/src/app"))
+    assert PATH in driver.state.room.evicting
+    driver.post(events.TargetDirsFound((), 1_800_000_000))
+    assert PATH in driver.state.target_dirs
+    driver.post(events.TargetDirEvicted(PATH, 150))
+    assert PATH not in driver.state.target_dirs

@@ -13,6 +13,7 @@ use crate::lease;
 use crate::message::Message;
 use crate::paths::{self, FileId};
 use crate::sys::{self, Env, Signals};
+use crate::tmp_dir;
 use crate::unit::{self, Unit};
 use crate::waitline;
 
@@ -63,6 +64,7 @@ pub fn never_executed(command: &[OsString], error: &std::io::Error) -> ! {
 fn compile(program: &OsString, args: &[OsString], unit: &Unit, socket: &Path, build: &[u8]) -> ! {
     let held = lease::ask(socket, unit.message(build, &|name| sys::var(name)));
     let mut env = Env::current();
+    tmp_dir::set(&mut env);
     let mut args = args.to_vec();
     if let Some(linker) = unit.links().then(|| gated_linker(unit, &mut env)).flatten() {
         args.push(linker);

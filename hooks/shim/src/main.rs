@@ -35,6 +35,7 @@ mod running;
 mod start;
 mod sys;
 mod test_gate;
+mod tmp_dir;
 mod unit;
 mod waitline;
 

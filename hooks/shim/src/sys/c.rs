@@ -147,6 +147,23 @@ pub struct SockAddr {
     pub path: [u8; 104],
 }
 
+/// struct statvfs up to what we read, and room for the rest of it.
+#[repr(C)]
+#[derive(Default)]
+pub struct Statvfs {
+    pub block_size: c_ulong,
+    pub fragment_size: c_ulong,
+    pub blocks: BlockCount,
+    pub free: BlockCount,
+    pub available: BlockCount,
+    rest: [u64; 16],
+}
+
+#[cfg(target_os = "linux")]
+pub type BlockCount = c_ulong;
+#[cfg(not(target_os = "linux"))]
+pub type BlockCount = u32;
+
 extern "C" {
     pub static environ: *const *const c_char;
     pub fn signal(sig: c_int, handler: usize) -> usize;
@@ -179,6 +196,7 @@ extern "C" {
     pub fn fork() -> c_int;
     pub fn dup2(from: c_int, to: c_int) -> c_int;
     pub fn chdir(path: *const c_char) -> c_int;
+    pub fn statvfs(path: *const c_char, into: *mut Statvfs) -> c_int;
     pub fn access(path: *const c_char, mode: c_int) -> c_int;
     pub fn flock(fd: c_int, operation: c_int) -> c_int;
     pub fn isatty(fd: c_int) -> c_int;

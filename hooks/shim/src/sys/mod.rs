@@ -4,6 +4,7 @@
 mod c;
 mod children;
 mod descriptors;
+mod disks;
 mod environment;
 mod programs;
 mod signals;
@@ -15,6 +16,7 @@ pub use c::{
 };
 pub use children::{end_like, wait, Status, Usage};
 pub use descriptors::{open_inheritable, read_some, try_lock, wait_ready, write_some, Fd};
+pub use disks::{space, Space};
 pub use environment::{is_on, var, Env};
 pub use programs::{exec, spawn, spawn_detached};
 pub use signals::{Arrival, Signals};
