@@ -10,7 +10,11 @@ TMP_NAME = ".tmp"
 
 @dataclass(frozen=True, slots=True)
 class LastUse:
-    """The build that used a target dir last. `who`: `person`, `editor`, `agent`, `ssh`, `ci` …."""
+    """The build that used a target dir last.
+
+    `who` is the build key that it came by from another machine, else `person`, `editor`, `agent`,
+    `ssh`, `ci` or `program`.
+    """
 
     build: str
     verb: str | None

@@ -59,7 +59,7 @@ class TargetIndex:
             parts=known.parts if known else None,
             last=LastUse(
                 build.id, build.args.verb, build.args.profile, build.priority, build.via,
-                who_of(build.env, build.interactive),
+                build.client["key"] if build.client else who_of(build.env, build.interactive),
             ),
         )  # fmt: skip
         self._state.target_dirs[path] = target_dir

@@ -97,6 +97,11 @@ def test_who_used_it_last_is_kept(driver):
     )  # fmt: skip
 
 
+def test_one_from_another_machine_is_known_by_its_key(driver):
+    driver.run(1, env={"FORGE_IDENTITY": "anna-laptop", "SSH_CONNECTION": "10.0.0.2 1 10.0.0.1 22"})
+    assert driver.state.target_dirs[PATH].last.who == "anna-laptop"
+
+
 def test_one_that_was_deleted_behind_our_back_is_forgotten(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
