@@ -25,6 +25,7 @@ from forge.config_values import (
     read_some_size,
     read_volume_name,
     read_yes_no,
+    read_yes_no_or_auto,
 )
 from forge.core.disk import DiskKind
 from forge.core.memory_map import REFERENCE_ROWS, MemoryMap, propose
@@ -74,9 +75,10 @@ SETTINGS: tuple[Setting, ...] = (
         count_of(1000, 1_000_000_000),
     ),
     Setting(
-        "disk.mount_at_start", "true or false", True,
-        "Whether the daemon mounts the RAM disk when it starts, so that the first build finds it.",
-        read_yes_no,
+        "disk.mount_at_start", 'true, false or "auto"', "auto",
+        "Whether the daemon mounts the RAM disk when it starts, so that the first build finds it."
+        " `auto`: when systemd or launchd starts it, as at each boot.",
+        read_yes_no_or_auto,
     ),
     Setting(
         "builds.tmp_dir", "true or false", True,

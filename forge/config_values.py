@@ -83,6 +83,11 @@ def read_volume_name(value: Any) -> str:
     return value
 
 
+def read_yes_no_or_auto(value: Any) -> bool | None:
+    """Read true or false; None is "auto"."""
+    return None if value == "auto" else read_yes_no(value)
+
+
 def read_yes_no(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import forge
@@ -107,6 +108,7 @@ async def _serve(
     except ConfigInvalid as error:
         log.write("config.refused", {"reason": error.message, "kept": "the defaults"})
         cfg, settings = load_settings(os.path.join(paths.state_dir(env), "none"), ramdisk, env)
+        settings = replace(settings, mount_at_start=False)  # it may be meant to be elsewhere
     log.limit(cfg["daemon.log_size"] * MIB)
     store, memories = Store(database), Memories(database)
     learned = Learned(memories.learned(time.time()))

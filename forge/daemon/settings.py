@@ -19,6 +19,8 @@ from forge.host.ramdisk import RamDisk
 from forge.host.small_files import read_text, reason_of
 
 INODE_BYTES = 4096
+LAUNCHD_LABEL = "com.opta.forge"
+"""What launchd calls us, in XPC_SERVICE_NAME: hooks/launchd."""
 
 
 def load_settings(
@@ -51,11 +53,19 @@ def load_settings(
             build_nice=cfg["inference.build_nice"],
         ),
         tmp_dir=cfg["builds.tmp_dir"],
-        mount_at_start=cfg["disk.mount_at_start"],
+        mount_at_start=_mounts_at_start(cfg, env),
         config_file=str(cfg.path) if cfg.path else None,
         services=tuple(cfg.services.values()),
         watch_services=cfg["services.watch"],
     )
+
+
+def _mounts_at_start(cfg: config.Config, env: Mapping[str, str]) -> bool:
+    """Say whether the disk is mounted before anybody asks: where a manager has started us."""
+    wanted = cfg["disk.mount_at_start"]
+    if wanted is not None:
+        return bool(wanted)
+    return "NOTIFY_SOCKET" in env or env.get("XPC_SERVICE_NAME") == LAUNCHD_LABEL
 
 
 def _snapshots(cfg: config.Config, env: Mapping[str, str]) -> SnapshotSettings:

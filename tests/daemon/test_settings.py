@@ -79,3 +79,22 @@ def test_a_model_that_is_no_good_leaves_the_map_as_it_was(tmp_path, slip):
     text = "host.memory = '64GiB'\n"
     found = settings_of(tmp_path, f"{text}[inference]\nmodel = '{model}'\n")
     assert found.memory_map == settings_of(tmp_path, text).memory_map
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "mounts"),
+    [
+        ("", {}, False),  # somebody's command: looking mounts nothing
+        ("", {"NOTIFY_SOCKET": "/run/systemd/notify"}, True),
+        ("", {"XPC_SERVICE_NAME": "com.opta.forge"}, True),
+        ("", {"XPC_SERVICE_NAME": "0"}, False),  # any program in a terminal on macOS
+        ("disk.mount_at_start = false", {"NOTIFY_SOCKET": "/run/systemd/notify"}, False),
+        ("disk.mount_at_start = true", {}, True),
+    ],
+)
+def test_the_disk_is_mounted_at_the_start_where_a_manager_starts_us(tmp_path, text, env, mounts):
+    file = tmp_path / "forge.toml"
+    file.write_text(text)
+    env = {"FORGE_STATE_DIR": str(tmp_path), **env}
+    _, settings = load_settings(str(file), cast(RamDisk, SomeRamDisk()), env)
+    assert settings.mount_at_start is mounts

@@ -58,7 +58,9 @@ def test_a_disk_that_vanishes_between_builds_is_noticed_and_made_anew(forge, tmp
     assert (forge.target_dir(root) / "debug" / "tiny").exists()
 
 
-def test_the_daemon_mounts_the_disk_before_the_first_build(forge, tmp_path):
+def test_the_daemon_mounts_the_disk_before_the_first_build_where_that_is_wanted(forge, tmp_path):
+    config = Path(forge.env["FORGE_CONFIG"])
+    config.write_text(config.read_text().replace("[disk]", "[disk]\nmount_at_start = true"))
     assert forge.run("daemon", "start", cwd=tmp_path).returncode == 0
     wait_until(lambda: forge.status()["disk"]["phase"] == "mounted")
 
