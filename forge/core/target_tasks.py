@@ -123,6 +123,10 @@ class TargetTasks:
         task = self._restore(build, path) or self._seed(build, path)
         return self.start(task) if task else []
 
+    def cleaned(self, path: str) -> None:
+        """Take note that a person has deleted a target dir: its next build begins anew."""
+        self._were_there.add(path)
+
     def evicted(self, path: str) -> None:
         """Take note that a target dir was deleted for room: its next build wants it back."""
         self._were_there.discard(path)

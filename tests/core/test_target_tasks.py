@@ -110,6 +110,20 @@ class TestABuild:
         made.begin(2)
         assert task(made).kind is TaskKind.RESTORE
 
+    def test_is_not_given_back_what_was_cleaned(self):
+        made = driver()
+        made.run(1)
+        ended(made, 1)
+        made.state.tasks.snapshots = (replace(SAVED, disk="another"),)
+        made.state.tasks.forget_disk()  # as for a daemon that found this disk
+        made.receive(9, messages.RoomRequest(verb="evict", root="/src/app"))
+        made.post(events.TargetDirEvicted(PATH, 5000))
+        made.post(events.TargetDirMeasured(PATH, None))
+        assert made.reply(9, "room")["freed"]
+        made.begin(2)
+        assert phase(made) is BuildPhase.PREPARING
+        assert made.asked(actions.BeginTask) == []
+
     def test_does_not_wait_to_say_something_that_builds_nothing(self):
         made = driver(SAVED)
         made.begin(1, "metadata")
