@@ -256,6 +256,8 @@ class TargetTasks:
         """Forget what was on a disk that is gone."""
         self._tried.clear()
         self._were_there.clear()
+        for build in self.state.builds.values():
+            build.is_provided = False  # on the next disk there is nothing of what it had here
 
     # What is due
 

@@ -110,6 +110,18 @@ class TestABuild:
         made.begin(2)
         assert task(made).kind is TaskKind.RESTORE
 
+    def test_that_finds_the_disk_lost_is_given_back_what_was_on_it(self):
+        made = driver()
+        made.run(1)
+        ended(made, 1)
+        made.state.tasks.snapshots = (replace(SAVED, disk=DISK.token),)
+        made.begin(2)
+        (asked,) = [one for one in made.asked(actions.MakeTargetDir) if one.conn == 2]
+        made.post(events.TargetDirFailed(2, asked.path, "it is gone", disk_lost=True))
+        made.post(events.DiskReady(replace(DISK, token="new"), EMPTY))
+        assert phase(made) is BuildPhase.RESTORING
+        assert task(made).kind is TaskKind.RESTORE
+
     def test_is_not_given_back_what_was_cleaned(self):
         made = driver()
         made.run(1)
