@@ -51,6 +51,7 @@ class DiskWatch:
             actions
             + self._state.launches.wake(now)
             + self._waiting_requests.resume(self._state, now)
+            + self._state.disk.go_on()
         )
 
     def absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
@@ -67,7 +68,7 @@ class DiskWatch:
                 event.reason, event.hint, lost=False, now_s=now.steady_s
             )
         actions += self._waiting_requests.refuse(event.slug, event.reason, event.hint)
-        return actions + self._state.launches.wake(now)
+        return actions + self._state.launches.wake(now) + self._state.disk.go_on()
 
     def lose(self, reason: str, now: Moment) -> list[Action]:
         """Take note that the disk is gone unasked, and tell the builds that were on it."""
