@@ -37,7 +37,18 @@ class DiskWatch:
 
     def request(self, conn: int, message: messages.DiskRequest, now: Moment) -> list[Action]:
         """Take a request of `forge disk` in."""
+        if message.verb in ("unmount", "recreate"):
+            self._state.tasks.try_again()
         return self._waiting_requests.take(conn, message, self._state, now)
+
+    def unmount_saved(
+        self, conn: int, message: messages.DiskRequest, failure: str, now: Moment
+    ) -> list[Action]:
+        """Go on with a request that waited for saves, of which the last is done or has failed."""
+        actions = self._waiting_requests.take(conn, message, self._state, now)
+        if failure and conn in self._waiting_requests.waiting:
+            self._waiting_requests.unsaved[conn] = failure
+        return actions
 
     def ready(self, event: events.DiskReady, now: Moment) -> list[Action]:
         """Go on with what waited for the disk."""

@@ -252,6 +252,10 @@ class TargetTasks:
             actions + self._wake(task, now) + self.state.snapshot_requests.failed(task, event, now)
         )
 
+    def try_again(self) -> None:
+        """Take what could not be saved as unsaved, because its disk is about to go."""
+        self._tried.clear()
+
     def forget_disk(self) -> None:
         """Forget what was on a disk that is gone."""
         self._tried.clear()

@@ -262,6 +262,20 @@ class TestASave:
         made.receive(9, messages.DiskRequest(verb="unmount"))
         made.post(events.TaskFailed(task(made).number, "snapshot-failed", "no space"))
         assert len(made.asked(actions.UnmountDisk)) == 1
+        made.post(events.DiskUnmounted())
+        line = made.reply(9, "disk")["line"]
+        assert line == "the RAM disk is unmounted; what has changed could not be saved: no space"
+
+    def test_that_failed_before_is_tried_once_more_before_an_unmount(self):
+        made = driver()
+        used(made)
+        made.post(events.Tick())
+        made.post(events.TaskFailed(task(made).number, "snapshot-failed", "no space"))
+        made.receive(9, messages.DiskRequest(verb="unmount"))
+        assert len(made.asked(actions.BeginTask)) == 2
+        made.post(events.TaskDone(task(made).number, 1000, 0.1, replace(SAVED, disk="t")))
+        made.post(events.DiskUnmounted())
+        assert made.reply(9, "disk")["line"] == "the RAM disk is unmounted"
 
     def test_comes_before_the_end_of_the_daemon_when_that_is_told_to_end(self):
         made = driver()
