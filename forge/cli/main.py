@@ -52,6 +52,8 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _OWN_OPTIONS = ("-h", "--help", "-V", "--version")
+_ALSO_CARGOS = ("install", "uninstall")
+_OPTIONS_OF_INSTALL = ("--system", "--user", "--no-wrapper", "--dry-run", "--json", "-h", "--help")
 _CARGO_FLAGS = ("--verbose", "--quiet", "--locked", "--offline", "--frozen")
 
 
@@ -79,7 +81,20 @@ def _is_own(argv: list[str], env: Mapping[str, str]) -> bool:
         return True
     if argv[0] == "help":
         return len(argv) == 1 or argv[1] in OWN_COMMANDS or argv[1].startswith("-")
+    if argv[0] in _ALSO_CARGOS and not _is_ours(argv[1:]):
+        return False
     return argv[0] != "cargo" and (argv[0] in OWN_COMMANDS or argv[0] in _OWN_OPTIONS)
+
+
+def _is_ours(words: list[str]) -> bool:
+    """Say whether `install WORDS` is Forge's: cargo's names a crate, or has options of its own."""
+    left = iter(words)
+    for word in left:
+        if word == "--user":
+            next(left, None)
+        elif word.partition("=")[0] not in _OPTIONS_OF_INSTALL:
+            return False
+    return True
 
 
 def _own(argv: list[str], env: Mapping[str, str]) -> int:

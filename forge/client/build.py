@@ -43,7 +43,7 @@ def run(words: list[str], env: Mapping[str, str], via: str = "forge") -> int:
     cargo = find_cargo(env)
     if is_passed(argv) or is_on(env, "FORGE_DISABLE"):
         return _become(cargo, argv, env)
-    _become_native([f"--on={own_options.HERE}", *words], env)
+    _become_native(words, {**env, "FORGE_ON": own_options.HERE})
     builds = argv[verb_index(argv)] not in REDIRECT_VERBS
     if builds:
         _say_ignored(env, given)
@@ -238,7 +238,8 @@ def _become(cargo: str, argv: list[str], env: Mapping[str, str]) -> int:
 def _become_native(argv: list[str], env: Mapping[str, str]) -> None:
     """Go on as the native launcher, which does the same in less memory; return if there is none.
 
-    FORGE_NATIVE=0 stays with this one.
+    FORGE_NATIVE=0 stays with this one. After an update it is an older one until it is compiled:
+    what it has to be told goes into the environment, since cargo gets each word it does not know.
     """
     native = paths.native_launcher(env)
     if env.get("FORGE_NATIVE") == "0" or not os.access(native, os.X_OK):

@@ -52,6 +52,7 @@ class DiskLife:
     failed_at: float = 0.0
     measured_at: float = float("-inf")
     remount: bool = False
+    resize_to_mib: int | None = None
     is_overdue: bool = False
     is_measuring: bool = False
     is_read_only: bool = False
@@ -90,6 +91,20 @@ class DiskLife:
             Log("disk.resizing", {"from_mib": self.disk.size_mib, "to_mib": size_mib}),
             ResizeDisk(self.disk, size_mib),
         ]
+
+    def fit(self, size_mib: int) -> list[Action]:
+        """Give the disk the size that the configuration has now, after the change under way."""
+        if self.phase is DiskPhase.MOUNTED:
+            return self.resize(size_mib)
+        self.resize_to_mib = size_mib if self.is_changing else None
+        return []
+
+    def go_on(self) -> list[Action]:
+        """Resize the disk if its size was set while it was being changed."""
+        size_mib, self.resize_to_mib = self.resize_to_mib, None
+        if size_mib is None or self.phase is not DiskPhase.MOUNTED or self.disk is None:
+            return []
+        return self.resize(size_mib) if self.disk.size_mib != size_mib else []
 
     def unmount(self, *, force: bool, remount: bool) -> list[Action]:
         """Begin to unmount the mounted disk; `remount` makes a new one afterwards."""

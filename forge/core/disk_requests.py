@@ -23,6 +23,8 @@ class DiskRequests:
 
     waiting: dict[int, tuple[str, float]] = field(default_factory=dict)
     deferred: dict[int, tuple[DiskRequest, float]] = field(default_factory=dict)
+    unsaved: dict[int, str] = field(default_factory=dict)
+    """Why what has changed could not be saved before an unmount, for those who asked for it."""
 
     def take(self, conn: int, request: DiskRequest, state: "State", now: Moment) -> list[Action]:
         """Begin what is asked, or answer at once."""
@@ -109,12 +111,18 @@ class DiskRequests:
             else "the RAM disk is not mounted"
         )
         return [
-            self._reply(conn, state, lines.get(verb, mounted)) for conn, (verb, _) in done.items()
+            self._reply(conn, state, lines.get(verb, mounted) + self._loss(conn))
+            for conn, (verb, _) in done.items()
         ]
+
+    def _loss(self, conn: int) -> str:
+        why = self.unsaved.pop(conn, "")
+        return f"; what has changed could not be saved: {why}" if why else ""
 
     def refuse(self, slug: str, reason: str, hint: str | None) -> list[Action]:
         """Tell all who wait that it failed."""
         done, self.waiting = self.waiting, {}
+        self.unsaved.clear()
         return [error(conn, slug, reason, hint) for conn in done]
 
     def say_wait(self, state: "State", now: Moment) -> list[Action]:
@@ -129,6 +137,7 @@ class DiskRequests:
         """Forget a client that went away."""
         self.waiting.pop(conn, None)
         self.deferred.pop(conn, None)
+        self.unsaved.pop(conn, None)
 
     def _reply(self, conn: int, state: "State", line: str) -> Send:
         return Send(conn, {"type": "disk", "disk": disk_report(state), "line": line})

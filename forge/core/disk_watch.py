@@ -39,7 +39,18 @@ class DiskWatch:
 
     def request(self, conn: int, message: messages.DiskRequest, now: Moment) -> list[Action]:
         """Take a request of `forge disk` in."""
+        if message.verb in ("unmount", "recreate"):
+            self._state.tasks.try_again()
         return self._waiting_requests.take(conn, message, self._state, now)
+
+    def unmount_saved(
+        self, conn: int, message: messages.DiskRequest, failure: str, now: Moment
+    ) -> list[Action]:
+        """Go on with a request that waited for saves, of which the last is done or has failed."""
+        actions = self._waiting_requests.take(conn, message, self._state, now)
+        if failure and conn in self._waiting_requests.waiting:
+            self._waiting_requests.unsaved[conn] = failure
+        return actions
 
     def ready(self, event: events.DiskReady, now: Moment) -> list[Action]:
         """Go on with what waited for the disk."""
@@ -53,6 +64,7 @@ class DiskWatch:
             actions
             + self._state.launches.wake(now)
             + self._waiting_requests.resume(self._state, now)
+            + self._state.disk.go_on()
         )
 
     def absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
@@ -73,7 +85,7 @@ class DiskWatch:
                 event.reason, event.hint, lost=False, now_s=now.steady_s
             )
         actions += self._waiting_requests.refuse(event.slug, event.reason, event.hint)
-        return actions + self._state.launches.wake(now)
+        return actions + self._state.launches.wake(now) + self._state.disk.go_on()
 
     def lose(self, reason: str, now: Moment) -> list[Action]:
         """Take note that the disk is gone unasked, and end the builds that were on it."""

@@ -39,6 +39,9 @@ USUAL_BYTES_PER_S = 20 * MIB
 AGAIN_S = 10.0
 """What could not be evicted is tried again no sooner."""
 
+CLEANED = "somebody asked"
+"""Why the target dir goes that a person has named: that one does not come back by itself."""
+
 VERBS = ("evict", "pin", "unpin")
 
 
@@ -145,7 +148,10 @@ class Room:
             self._refused_s[event.path] = now.steady_s
             actions.append(Log("target.kept", {"target_dir": event.path, "why": event.failure}))
         else:
-            self._state.tasks.evicted(event.path)
+            if choice.why == CLEANED:
+                self._state.tasks.cleaned(event.path)
+            else:
+                self._state.tasks.evicted(event.path)
             self._state.target_index.evicted(event.path)
             actions.append(Log("target.evicted", told))
         actions.append(MeasureTargetDir(event.path))
@@ -192,7 +198,7 @@ class Room:
         candidate = self._candidate(one)
         if candidate.busy or candidate.is_pinned:
             return Plan((), one.size_bytes or 0)
-        return Plan((Choice(path, (), one.size_bytes or 0, "somebody asked"),), 0)
+        return Plan((Choice(path, (), one.size_bytes or 0, CLEANED),), 0)
 
     def _path_of(self, root: str | None) -> str:
         place = self._state.mount_point()

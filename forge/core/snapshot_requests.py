@@ -195,7 +195,8 @@ class SnapshotRequests:
 
     def _finish(self, conn: int, asked: _Asked, now: Moment) -> list[Action]:
         if asked.unmount:
-            return self._state.disk_watch.request(conn, asked.unmount, now)
+            failure = asked.failure.reason if asked.failure else ""
+            return self._state.disk_watch.unmount_saved(conn, asked.unmount, failure, now)
         if asked.failure and not asked.results:
             one = asked.failure
             return [error(conn, one.slug, one.reason, one.hint)]
@@ -220,6 +221,7 @@ class SnapshotRequests:
     def ending(self, event: events.Ending, now: Moment) -> list[Action]:
         """Save what has changed before the daemon ends; when told again, end at once."""
         tasks = self._state.tasks
+        tasks.try_again()
         if self._ending_s is not None or not tasks.saves_by_itself:
             return [Quit()]
         self._ending_s = now.steady_s

@@ -14,7 +14,7 @@ from forge.core.bloat import Bloat, HighWater
 from forge.core.budget import Budget
 from forge.core.build_cgroup import CgroupLife
 from forge.core.builds import Build
-from forge.core.disk_life import DiskLife, DiskPhase
+from forge.core.disk_life import DiskLife
 from forge.core.disk_watch import DiskWatch
 from forge.core.gates import WAIT_EVERY_S, Gates
 from forge.core.inference import Inference
@@ -186,8 +186,8 @@ class State:
         actions.append(Log("config.loaded", {"file": event.settings.config_file}))
         wish, disk = event.settings.disk, self.disk.disk
         is_new_size = was.disk and wish and was.disk.size_mib != wish.size_mib
-        if is_new_size and wish and self.disk.phase is DiskPhase.MOUNTED:
-            actions += self.disk.resize(wish.size_mib)
+        if is_new_size and wish:
+            actions += self.disk.fit(wish.size_mib)
         if was.disk and wish and was.disk.mount_point != wish.mount_point and disk:
             line += f"; the RAM disk moves to {wish.mount_point} with `forge disk recreate`"
         if event.conn is not None:

@@ -123,6 +123,10 @@ class TargetTasks:
         task = self._restore(build, path) or self._seed(build, path)
         return self.start(task) if task else []
 
+    def cleaned(self, path: str) -> None:
+        """Take note that a person has deleted a target dir: its next build begins anew."""
+        self._were_there.add(path)
+
     def evicted(self, path: str) -> None:
         """Take note that a target dir was deleted for room: its next build wants it back."""
         self._were_there.discard(path)
@@ -248,10 +252,16 @@ class TargetTasks:
             actions + self._wake(task, now) + self.state.snapshot_requests.failed(task, event, now)
         )
 
+    def try_again(self) -> None:
+        """Take what could not be saved as unsaved, because its disk is about to go."""
+        self._tried.clear()
+
     def forget_disk(self) -> None:
         """Forget what was on a disk that is gone."""
         self._tried.clear()
         self._were_there.clear()
+        for build in self.state.builds.values():
+            build.is_provided = False  # on the next disk there is nothing of what it had here
 
     # What is due
 

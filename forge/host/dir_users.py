@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from forge.host import tree_walk
+
 
 @dataclass(frozen=True, slots=True)
 class DirUser:
@@ -28,7 +30,8 @@ def users_of(directory: str, *, proc: Path = Path("/proc")) -> Iterator[DirUser]
     found = _used_linux(proc) if sys.platform.startswith("linux") else _used_psutil()
     prefix = directory.rstrip("/") + "/"
     for pid, path in found:
-        if pid != os.getpid() and (path == directory or path.startswith(prefix)):
+        is_inside = path == directory or path.startswith(prefix)
+        if is_inside and pid != os.getpid() and not _is_walk_of_ours(pid):
             yield DirUser(pid, _name_of(pid, proc), path.removesuffix(" (deleted)"))
 
 
@@ -77,6 +80,17 @@ def _used_psutil() -> Iterator[tuple[int, str]]:
                 yield process.pid, file.path
         except (psutil.Error, OSError):
             continue  # it has ended, or may not be looked at
+
+
+def _is_walk_of_ours(pid: int) -> bool:
+    """Say whether it is a process of ours that measures: it does not mind what goes meanwhile."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.ppid() == os.getpid() and tree_walk.__file__ in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _name_of(pid: int, proc: Path) -> str:

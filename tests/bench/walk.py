@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from forge.host import tree_walk
@@ -37,11 +38,11 @@ def walk_here(root: str) -> None:
     tree_walk.Walk(os.fsencode(root)).run()
 
 
-async def held_up(walk: object, root: str) -> tuple[float, float]:
+async def held_up(walk: Callable[[str], object], root: str) -> tuple[float, float]:
     """Return how long a walk took, and the worst delay of a loop that wakes each millisecond."""
     loop, worst_s = asyncio.get_running_loop(), 0.0
     began = time.perf_counter()
-    walking = loop.run_in_executor(None, walk, root)  # type: ignore[arg-type]
+    walking = loop.run_in_executor(None, walk, root)
     delays = []
     while not walking.done():
         before = time.perf_counter()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from forge.cli import main
 from forge.cli.commands import root
 from forge.cli.main import OWN_COMMANDS
 from tests.cli.conftest import Forge
@@ -210,3 +211,16 @@ def test_a_group_alone_shows_its_commands(forge: Forge, group):
     result = forge(group)
     assert result.code == 0
     assert result.out == forge(group, "--help").out
+
+
+@pytest.mark.parametrize(("argv", "ours"), [
+    (["install"], True),
+    (["install", "--dry-run"], True),
+    (["install", "--system", "--user", "opta"], True),
+    (["install", "ripgrep"], False),
+    (["install", "--path", "."], False),
+    (["uninstall"], True),
+    (["uninstall", "ripgrep"], False),
+])  # fmt: skip
+def test_install_with_a_crate_is_cargos(argv, ours):
+    assert main._is_own(argv, {}) is ours

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -317,6 +318,28 @@ def test_a_new_size_in_the_configuration_resizes_the_mounted_disk(driver):
     driver.post(events.SettingsLoaded(settings(disk=bigger), conn=9))
     assert driver.asked(actions.ResizeDisk) == [actions.ResizeDisk(DISK, 8192)]
     assert driver.reply(9, "ok")
+
+
+@pytest.mark.parametrize(("sizes", "resized"), [
+    ((8192, 4096), [8192, 4096]),
+    ((8192, 4096, 8192), [8192]),  # what holds in the end is there
+])  # fmt: skip
+def test_a_size_that_comes_while_the_disk_is_resized_holds_afterwards(driver, sizes, resized):
+    driver.run(1)
+    for size_mib in sizes:
+        spec = type(SPEC)(SPEC.mount_point, size_mib, SPEC.inodes)
+        driver.post(events.SettingsLoaded(settings(disk=spec)))
+    for size_mib in resized:
+        driver.post(events.DiskReady(replace(DISK, size_mib=size_mib), EMPTY))
+    assert [one.size_mib for one in driver.asked(actions.ResizeDisk)] == resized
+    assert not driver.state.disk.is_changing
+
+
+def test_a_size_that_somebody_asked_for_holds_until_the_configuration_has_another(driver):
+    driver.run(1)
+    driver.receive(9, messages.DiskRequest(verb="resize", size_mib=8192))
+    driver.post(events.DiskReady(replace(DISK, size_mib=8192), EMPTY))
+    assert not driver.state.disk.is_changing
 
 
 def test_a_wrong_configuration_is_reported_and_the_old_one_holds(driver):

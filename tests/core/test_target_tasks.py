@@ -110,6 +110,32 @@ class TestABuild:
         made.begin(2)
         assert task(made).kind is TaskKind.RESTORE
 
+    def test_that_finds_the_disk_lost_is_given_back_what_was_on_it(self):
+        made = driver()
+        made.run(1)
+        ended(made, 1)
+        made.state.tasks.snapshots = (replace(SAVED, disk=DISK.token),)
+        made.begin(2)
+        (asked,) = [one for one in made.asked(actions.MakeTargetDir) if one.conn == 2]
+        made.post(events.TargetDirFailed(2, asked.path, "it is gone", disk_lost=True))
+        made.post(events.DiskReady(replace(DISK, token="new"), EMPTY))
+        assert phase(made) is BuildPhase.RESTORING
+        assert task(made).kind is TaskKind.RESTORE
+
+    def test_is_not_given_back_what_was_cleaned(self):
+        made = driver()
+        made.run(1)
+        ended(made, 1)
+        made.state.tasks.snapshots = (replace(SAVED, disk="another"),)
+        made.state.tasks.forget_disk()  # as for a daemon that found this disk
+        made.receive(9, messages.RoomRequest(verb="evict", root="/src/app"))
+        made.post(events.TargetDirEvicted(PATH, 5000))
+        made.post(events.TargetDirMeasured(PATH, None))
+        assert made.reply(9, "room")["freed"]
+        made.begin(2)
+        assert phase(made) is BuildPhase.PREPARING
+        assert made.asked(actions.BeginTask) == []
+
     def test_does_not_wait_to_say_something_that_builds_nothing(self):
         made = driver(SAVED)
         made.begin(1, "metadata")
@@ -236,6 +262,20 @@ class TestASave:
         made.receive(9, messages.DiskRequest(verb="unmount"))
         made.post(events.TaskFailed(task(made).number, "snapshot-failed", "no space"))
         assert len(made.asked(actions.UnmountDisk)) == 1
+        made.post(events.DiskUnmounted())
+        line = made.reply(9, "disk")["line"]
+        assert line == "the RAM disk is unmounted; what has changed could not be saved: no space"
+
+    def test_that_failed_before_is_tried_once_more_before_an_unmount(self):
+        made = driver()
+        used(made)
+        made.post(events.Tick())
+        made.post(events.TaskFailed(task(made).number, "snapshot-failed", "no space"))
+        made.receive(9, messages.DiskRequest(verb="unmount"))
+        assert len(made.asked(actions.BeginTask)) == 2
+        made.post(events.TaskDone(task(made).number, 1000, 0.1, replace(SAVED, disk="t")))
+        made.post(events.DiskUnmounted())
+        assert made.reply(9, "disk")["line"] == "the RAM disk is unmounted"
 
     def test_comes_before_the_end_of_the_daemon_when_that_is_told_to_end(self):
         made = driver()

@@ -122,9 +122,11 @@ def test_what_is_on_a_tmpfs_stays_charged_to_builds_and_a_tight_ceiling_ends_the
         try:
             subprocess.run(command(builds, WRITE, str(file), "32"), check=True)
             assert int(usage.read_text()) > 32 * MIB, "its writer has ended"
-            LinuxBuildCgroups(tmp_path / "none").limit(builds, version, 48 * MIB)
+            ceiling_bytes = LinuxBuildCgroups(tmp_path / "none").limit(builds, version, 48 * MIB)
             file.rename(f"{file}.1")
-            ended = subprocess.run(command(builds, WRITE, str(file), "32"))
+            ended = subprocess.run(
+                command(builds, WRITE, str(file), str(ceiling_bytes // MIB - 16))
+            )
             assert ended.returncode == -9, "32 MiB of the first are still counted"
         finally:
             for one in (file, Path(f"{file}.1")):
