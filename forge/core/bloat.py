@@ -123,7 +123,8 @@ class Bloat:
         """Say whether there is anything on the disk that somebody might miss."""
         usage, tasks = self._state.disk.usage, self._state.tasks
         dirs = self._state.target_dirs.values()
-        saved = [one for one in dirs if tasks.comes_back(one)]
+        coming_back = tasks.coming_back()
+        saved = [one for one in dirs if one.path in coming_back]
         has_files = any(one.size_bytes is None or one.files > 1 for one in dirs if one not in saved)
         saved_bytes = sum(one.size_bytes or 0 for one in saved)
         return has_files or usage is None or usage.used_bytes - saved_bytes > EMPTY_BYTES

@@ -131,20 +131,21 @@ def plan_eviction(candidates: Iterable[Candidate], wanted_bytes: int, now_s: flo
     """Choose what is to go until so many bytes are free, the least worth first.
 
     A piece and its target dir are two choices; where both are made, the piece is not counted
-    twice.
+    twice. What turns out not to be needed stays.
     """
     left = [one for one in candidates if not one.is_pinned and not one.busy and one.size_bytes > 0]
-    ranked: list[tuple[float, float, str, Candidate, Piece | None]] = []
+    ranked: list[tuple[tuple[bool, float, float, str], Candidate, Piece | None]] = []
     for one in left:
         chance = chance_of_use(one, now_s) if one.has_checkout else 0.0
-        ranked.append((worth_per_byte(one, now_s), one.last_used_at, one.path, one, None))
         for part in one.pieces if one.has_checkout else ():
             worth = part.cost_s * chance / max(1, part.size_bytes)
-            ranked.append((worth, one.last_used_at, one.path, one, part))
-    ranked.sort(key=lambda entry: entry[:3])
+            ranked.append(((True, worth, one.last_used_at, one.path), one, part))
+        worth = worth_per_byte(one, now_s)
+        ranked.append(((one.has_checkout, worth, one.last_used_at, one.path), one, None))
+    ranked.sort(key=lambda entry: entry[0])
     chosen: dict[str, list[Choice]] = {}
     freed_bytes = 0
-    for _, _, path, one, piece in ranked:
+    for (_, _, _, path), one, piece in ranked:
         if freed_bytes >= wanted_bytes:
             break
         before = chosen.get(path, [])
@@ -156,8 +157,37 @@ def plan_eviction(candidates: Iterable[Candidate], wanted_bytes: int, now_s: flo
             freed_bytes += choice.size_bytes
             continue
         freed_bytes += one.size_bytes - sum(choice.size_bytes for choice in before)
+        chosen.pop(path, None)  # it comes last now
         chosen[path] = [Choice(path, (), one.size_bytes, _why(one, now_s))]
-    return Plan(tuple(choice for choices in chosen.values() for choice in choices), wanted_bytes)
+    choices = [choice for choices in chosen.values() for choice in choices]
+    return Plan(tuple(_needed(choices, freed_bytes, wanted_bytes)), wanted_bytes)
+
+
+def merged(choices: Iterable[Choice]) -> list[Choice]:
+    """Put what goes of one target dir together: it is locked once."""
+    found: dict[str, Choice] = {}
+    for one in choices:
+        before = found.get(one.path)
+        if before:
+            why = before.why if one.why in before.why else f"{before.why}; {one.why}"
+            size_bytes = before.size_bytes + one.size_bytes
+            one = Choice(one.path, (*before.parts, *one.parts), size_bytes, why)
+        found[one.path] = one
+    return list(found.values())
+
+
+def _needed(choices: list[Choice], freed_bytes: int, wanted_bytes: int) -> list[Choice]:
+    """Leave out what is not needed for the room, since a larger one came after it.
+
+    What is worth most comes last, and so is spared first.
+    """
+    needed = []
+    for choice in reversed(choices):
+        if freed_bytes - choice.size_bytes >= wanted_bytes:
+            freed_bytes -= choice.size_bytes
+        else:
+            needed.append(choice)
+    return needed[::-1]
 
 
 def _why(one: Candidate, now_s: float) -> str:

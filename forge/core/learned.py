@@ -44,6 +44,11 @@ def key_of_work(verb: str | None, profile: str, *, is_cold: bool) -> str:
     return f"build {verb} {profile} {'cold' if is_cold else 'warm'}"
 
 
+def key_of_growth(work_key: str) -> str:
+    """Name what a whole build writes to the disk; its peak is what it wrote."""
+    return f"disk {work_key}" if work_key else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """What one run has cost. `rank_s`: the longest chain of work that began with it."""
@@ -109,6 +114,7 @@ class Learned:
         self._limit = limit
         self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
         self._roots: dict[str, dict[str, None]] = {}
+        self._work_s: dict[str, float] = {}
         for entry in sorted(entries, key=lambda one: one.at):
             if entry.runs:
                 self._put(entry)
@@ -125,6 +131,10 @@ class Learned:
         """Say what a build will cost; None when there was none like it in this workspace."""
         entry = self._entries.get((root or "", key))
         return entry.estimate() if entry else None
+
+    def work_s(self, root: str | None) -> float:
+        """Return the core seconds of all units of a workspace, each as it was seen last."""
+        return max(0.0, self._work_s.get(root or "", 0.0))
 
     def observe(self, one: Observation, at: float) -> Entry:
         """Take a run in; return the entry that is to be kept. `at` is wall time."""
@@ -162,6 +172,7 @@ class Learned:
     def _put(self, entry: Entry) -> None:
         self._entries[entry.root, entry.key] = entry
         self._roots.setdefault(entry.key, {})[entry.root] = None
+        self._count(entry, 1)
 
     def _forget_oldest(self) -> None:
         while len(self._entries) > self._limit:
@@ -169,6 +180,12 @@ class Learned:
 
     def _drop(self, entry: Entry) -> None:
         del self._entries[entry.root, entry.key]
+        self._count(entry, -1)
         del self._roots[entry.key][entry.root]
         if not self._roots[entry.key]:
             del self._roots[entry.key]
+
+    def _count(self, entry: Entry, by: int) -> None:
+        if entry.key.startswith("unit "):
+            _, cpu_s, _ = entry.runs[-1]
+            self._work_s[entry.root] = self._work_s.get(entry.root, 0.0) + by * cpu_s

@@ -232,6 +232,7 @@ class TargetTasks:
             self._is_on(task.snapshot, task.disk.token)
         if task.kind is TaskKind.DISOWN:
             actions.append(MeasureTargetDir(task.path))
+        actions += self.state.spills.moved(task, event.size_bytes, now)
         actions += self.state.disk.measure()
         return actions + self._wake(task, now) + self.state.snapshot_requests.done(task, event, now)
 
@@ -248,6 +249,7 @@ class TargetTasks:
         actions: list[Action] = [Log(decision, fields)]
         if task.kind is TaskKind.RESTORE:
             self._note(task, f"{event.reason}; building anew")
+        self.state.spills.stayed(task, event.reason, self._waiting_for(task), now)
         return (
             actions + self._wake(task, now) + self.state.snapshot_requests.failed(task, event, now)
         )
@@ -275,13 +277,19 @@ class TargetTasks:
             and self.at(one.path) is None and one.last_used_at > self._saved_at(one)
         ]  # fmt: skip
 
-    def comes_back(self, one: TargetDir) -> bool:
-        """Say whether a target dir is saved as it is, so that its next build restores it."""
+    def coming_back(self) -> set[str]:
+        """Return the target dirs that are saved as they are: their next builds restore them."""
         disk = self.state.disk.disk
-        last = newest(self.snapshots or (), one.path.rpartition("/")[2])
-        if last is None or disk is None or not self.saves_by_itself or self.at(one.path):
-            return False
-        return last.disk == disk.token and last.at >= one.last_used_at
+        if disk is None or not self.saves_by_itself:
+            return set()
+        last = {one.name: one for one in sorted(self.snapshots or (), key=lambda one: one.at)}
+        tasks = {running.task.path for running in self.running.values()}
+        return {
+            one.path
+            for one in self.state.target_dirs.values()
+            if (saved := last.get(one.path.rpartition("/")[2])) and one.path not in tasks
+            and saved.disk == disk.token and saved.at >= one.last_used_at
+        }  # fmt: skip
 
     def save(self, one: TargetDir) -> list[Action]:
         """Begin to save a target dir."""

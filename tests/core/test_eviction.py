@@ -76,6 +76,13 @@ def test_no_more_goes_than_is_wanted():
     assert plan_eviction(many, 0, NOW).choices == ()
 
 
+def test_what_a_larger_one_has_made_superfluous_stays():
+    small = replace(USUAL, path="/r/small", size_bytes=GIB, rebuild_s=1.0)
+    large = replace(USUAL, path="/r/large", size_bytes=10 * GIB, rebuild_s=100.0)
+    plan = plan_eviction([small, large], 5 * GIB, NOW)
+    assert [one.path for one in plan.choices] == ["/r/large"]
+
+
 CANDIDATES = st.lists(
     st.builds(
         Candidate,

@@ -146,12 +146,17 @@ def by_future(disk: Disk, wanted: int, now_s: float, number: int) -> list[int]:
 
 
 def _until(disk: Disk, wanted: int, order: Sequence[int]) -> list[int]:
+    """Take in that order what is needed; what a larger one has made superfluous stays."""
     chosen: list[int] = []
     for n in order:
         if wanted <= 0:
             break
         chosen.append(n)
         wanted -= disk.trace.projects[n].size_bytes
+    for n in chosen[::-1]:
+        if wanted + disk.trace.projects[n].size_bytes <= 0:
+            chosen.remove(n)
+            wanted += disk.trace.projects[n].size_bytes
     return chosen
 
 
