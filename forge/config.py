@@ -75,6 +75,18 @@ SETTINGS: tuple[Setting, ...] = (
         count_of(1000, 1_000_000_000),
     ),
     Setting(
+        "disk.grow", "true or false", True,
+        "Whether a RAM disk that runs full takes more memory, if its kind can (tmpfs) and nobody"
+        " was promised it. It gives it back when nothing is built.",
+        read_yes_no,
+    ),
+    Setting(
+        "disk.spill_dir", 'an absolute path, or "auto"', "auto",
+        "Where target dirs go for which the RAM disk has no room: a directory of Forge's own, which"
+        " it makes. `auto`: `spilled` in the cache directory.",
+        read_absolute_path,
+    ),
+    Setting(
         "disk.mount_at_start", 'true, false or "auto"', "auto",
         "Whether the daemon mounts the RAM disk when it starts, so that the first build finds it."
         " `auto`: when systemd or launchd starts it, as at each boot.",

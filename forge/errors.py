@@ -140,6 +140,13 @@ class TargetDirInUse(ForgeError):
     exit_code = os.EX_TEMPFAIL
 
 
+class SpillRefused(ForgeError):
+    """A target dir cannot go to the SSD, or come back: no room, or the place is not Forge's own."""
+
+    slug = "spill-refused"
+    exit_code = os.EX_CANTCREAT
+
+
 class ResizeRefused(ForgeError):
     """The RAM disk cannot have that size: below use, or of a kind that does not resize."""
 

@@ -43,6 +43,11 @@ def snapshots_dir(env: Mapping[str, str]) -> str:
     return os.path.join(state_dir(env), "snapshots")
 
 
+def spill_dir(env: Mapping[str, str]) -> str:
+    """Return where target dirs go for which the RAM disk has no room."""
+    return os.path.join(cache_dir(env), "spilled")
+
+
 def config_file(env: Mapping[str, str]) -> str:
     """Return where forge.toml is looked for: FORGE_CONFIG or ~/.config/opta-forge/forge.toml."""
     return env.get("FORGE_CONFIG") or os.path.join(home(env), ".config", "opta-forge", "forge.toml")

@@ -47,19 +47,26 @@ def evict(call: Call, need: str | None, dry_run: bool) -> None:
     _show(call, _ask(call, "evict", None, dry_run=dry_run, need_bytes=need_bytes), dry_run=dry_run)
 
 
-@click.command(epilog=examples("forge target clean", "forge target clean ~/src/app --dry-run"))
+@click.command(
+    epilog=examples(
+        "forge target clean", "forge target clean ~/src/app --dry-run", "forge target clean --stale"
+    )
+)  # fmt: skip
 @DIRECTORY
+@click.option("--stale", is_flag=True, help="Delete only the parts that are of little use.")
 @dry_run_option
 @json_option
 @pass_call
-def clean(call: Call, directory: str, dry_run: bool) -> None:
-    """Delete the target dir of a project from the RAM disk.
+def clean(call: Call, directory: str, stale: bool, dry_run: bool) -> None:
+    """Delete the target dir of a project, from the RAM disk or where it went on the SSD.
 
     It is the project in DIR, by default the one here. Unlike `cargo clean`, it is refused while a
-    build or another process uses it, and when it is pinned.
+    build or another process uses it, and when it is pinned. With `--stale` go units of another
+    toolchain, units that were compiled again since in another way, both not used for a day, and
+    incremental data of old sessions.
     """
-    reply = _ask(call, "evict", root_of(call, directory), dry_run=dry_run)
-    if not reply["would"] and not reply["freed"]:
+    reply = _ask(call, "evict", root_of(call, directory), dry_run=dry_run, stale=stale)
+    if not stale and not reply["would"] and not reply["freed"]:
         kept = reply["kept"]
         why = str(kept[0]["why"]) if kept else "it is pinned, or a build uses it"
         raise NothingEvicted(why, hint="`forge target list` shows who uses it")
@@ -94,9 +101,17 @@ def _pin(call: Call, directory: str, verb: str) -> str:
 
 
 def _ask(
-    call: Call, verb: str, root: str | None, *, dry_run: bool, need_bytes: int | None = None
+    call: Call,
+    verb: str,
+    root: str | None,
+    *,
+    dry_run: bool,
+    need_bytes: int | None = None,
+    stale: bool = False,
 ) -> dict[str, Any]:
     request = {"verb": verb, "root": root, "dry_run": dry_run, "need_bytes": need_bytes}
+    if stale:
+        request["stale"] = True
     return wait_for(call, {"type": "room", **request})
 
 

@@ -12,7 +12,7 @@ from forge.cli.cmd_target_about import du, show, why
 from forge.cli.cmd_target_mode import mode
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, ask_where
-from forge.cli.render import print_json, print_lines, target_dirs_view
+from forge.cli.render import plain, print_json, print_lines, target_dirs_view
 from forge.errors import ForgeError
 
 
@@ -67,13 +67,17 @@ def path(call: Call, directory: str) -> None:
 def list_(call: Call) -> None:
     """List the target dirs on the RAM disk.
 
-    The one used last comes first. Never starts a daemon.
+    The one used last comes first. Below are the projects that are built on the SSD for want of
+    room, and why. Never starts a daemon.
     """
-    target_dirs = ask_status(call)["target_dirs"]
+    status = ask_status(call)
+    target_dirs = status["target_dirs"]
     if call.as_json:
         print_json(target_dirs)
-    else:
-        print_lines(target_dirs_view(target_dirs, paths=True))
+        return
+    print_lines(target_dirs_view(target_dirs, paths=True))
+    for one in status.get("spilled", ()):
+        click.echo(f"on the SSD: {plain(one['root'])} in {plain(one['path'])}: {plain(one['why'])}")
 
 
 for _command in (

@@ -14,6 +14,8 @@ _DONE = {
     "adopt": "adopted from its project",
     "keep": "moved from its project into a snapshot",
     "disown": "given back to its project",
+    "spill": "moved to the SSD",
+    "return": "moved back to the RAM disk",
 }
 
 
@@ -36,7 +38,25 @@ def _task_failed(entry: Entry) -> str:
     return f"{entry['target_dir']} could not be {_DONE[entry['task']]}: {entry['reason']}"
 
 
+def _spilled(entry: Entry) -> str:
+    size = show_bytes(entry["size_bytes"])
+    return f"{entry['target_dir']} went to the SSD, {entry['to']}, {size}: {entry['why']}"
+
+
 SENTENCES_OF_TARGETS: Mapping[str, Callable[[Entry], str]] = {
+    "build.held_for_room": lambda e: (
+        f"{e['build']} starts no further unit for want of room; {e['behind']} goes first"
+    ),
+    "build.ran_out": lambda e: f"{e['build']} has failed: {e['why']}",
+    "build.spilled": lambda e: f"{e['build']} is ended, to go on on the SSD: {e['why']}",
+    "disk.paused_units": lambda e: (
+        f"{plural(e['units'], 'rustc')} stopped, until what is being deleted has made room"
+    ),
+    "disk.resumed_units": lambda e: f"{plural(e['units'], 'rustc')} went on: there is room",
+    "target.returned": lambda e: (
+        f"{e['target_dir']} came back from the SSD, {show_bytes(e['size_bytes'])}"
+    ),
+    "target.spilled": _spilled,
     "target.evicted": lambda e: (
         f"{e['target_dir']} was evicted, {show_bytes(e['freed_bytes'])}: {e['why']}"
     ),

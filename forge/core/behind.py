@@ -10,6 +10,9 @@ from itertools import islice, takewhile
 from forge.core import messages
 from forge.core.learned import key_of_test, key_of_unit
 
+DOCTEST = "rust_out"
+"""The name of the program that rustdoc makes of a doctest."""
+
 
 class What(StrEnum):
     """The kinds of work that ask before they start."""

@@ -20,6 +20,7 @@ A unit that needs several cores is passed by units of other builds that fit, but
 from forge.core.shares import (
     EVEN_SHARE,
     GRACE_S,
+    HELD_CAP,
     UNKNOWN_WORK_S,
     Group,
     Kept,
@@ -80,7 +81,7 @@ class Budget:
             known.left_s = 0.0
             self._work(known, UNKNOWN_WORK_S if work_s is None else work_s)
             self._enter(known, priority)
-        known.cap = None if cap is None else max(1, cap)
+        known.cap = cap if cap in (None, HELD_CAP) else max(1, cap)
         self._place(known)
         return self._grant(now_s)
 
@@ -242,7 +243,7 @@ class Budget:
             joined = {build.id for build in mine if not build.is_guest}
             assert group.present.keys.keys() == joined, "a build is present and did not join"
         assert self._kept.cores.keys() <= self._builds.keys(), "cores are kept for nobody"
-        waits = any(build.waiting for build in self._builds.values())
+        waits = any(build.waiting and build.cap != HELD_CAP for build in self._builds.values())
         assert runs or not waits or self.is_held or self._kept.cores, "all wait and nothing runs"
 
     def _keep(self, ticket: Ticket, now_s: float) -> None:

@@ -60,6 +60,7 @@ class BuildPhase(StrEnum):
     WAITING_FOR_TARGET_DIR = "waiting for the target dir"  # another build has its lock
     QUEUED = "waiting in line"
     WAITING_FOR_DISK = "waiting for the disk"
+    WAITING_FOR_ROOM = "waiting for room"  # something is deleted for it
     RESTORING = "waiting for a restore"  # its target dir is being restored, seeded or moved
     PREPARING = "preparing"  # its target dir is being made
     WAITING_FOR_SHIM = "waiting for the shim"
@@ -101,6 +102,8 @@ class Build:
     there, with their workspace roots.
     `own_limit` names a memory limit that it was started below; `is_in_cgroup` says whether it went
     into the cgroup of builds, None where that is not known.
+    `is_spilled`: its target dir is on the SSD, in a directory of ours; `failed_bytes` is what a
+    part of it that has failed would have written.
     `is_provided`: its target dir was looked for among snapshots and siblings.
     `requeues`: its launcher can begin it anew, `is_requeued`: and was told to; `again`: the build
     that it carries on. `failed_s`: since when its launcher waits to hear what becomes of it, and
@@ -127,6 +130,9 @@ class Build:
     target_dir: str | None = None
     mode: TargetMode = TargetMode.TARGET_DIR
     tmp_dir: str | None = None
+    is_spilled: bool = False
+    failed_bytes: int = 0
+    has_waited_for_room: bool = False
     unset: tuple[str, ...] = ()
     jobserver: str | None = None
     cargo_pid: int | None = None

@@ -13,6 +13,11 @@ class DiskKind(StrEnum):
     APFS_WIRED = "apfs-wired"  # the same in the kernel, where macOS lets us: out of swap
     DIRECTORY = "directory"  # anywhere: a directory on an ordinary disk
 
+    @property
+    def is_measured_by_the_kernel(self) -> bool:
+        """Say whether one system call tells how full it is; the others are walked."""
+        return self in (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
+
 
 @dataclass(frozen=True, slots=True)
 class DiskSpec:

@@ -30,7 +30,8 @@ class DiskLoss:
         """End those that are at work, and keep in mind why for those that have just failed."""
         actions: list[Action] = []
         for build in list(self.state.builds.values()):
-            if build.target_dir is None or build.is_cancelled or build.is_requeued:
+            is_over = build.is_cancelled or build.is_requeued
+            if build.target_dir is None or build.is_spilled or is_over:
                 continue
             build.lost_disk = line
             if build.failed_s is None and not build.phase.is_before_cargo:
@@ -40,7 +41,8 @@ class DiskLoss:
     def look(self, build: Build) -> list[Action]:
         """Look at the disk before a failed build is judged: it may have failed for that."""
         disk = self.state.disk.disk
-        if build.target_dir is None or disk is None or build.lost_disk:
+        is_here = build.target_dir is not None and not build.is_spilled
+        if not is_here or disk is None or build.lost_disk:
             return []
         build.awaits_disk = True
         return [LookAtDisk(disk)]

@@ -92,8 +92,9 @@ class DiskWatch:
         line = f"the RAM disk is gone ({reason}); what was built on it is lost"
         self._state.target_dirs.clear()
         self._state.tasks.forget_disk()
-        self._state.room.forget_disk()
+        let_go = self._forget_room(now)
         return [
+            *let_go,
             *self._state.disk.has_failed(reason, None, lost=True, now_s=now.steady_s),
             *self.loss.end_builds(line),
         ]
@@ -104,12 +105,18 @@ class DiskWatch:
         actions = self._state.disk.is_unmounted()
         self._state.target_dirs.clear()
         self._state.tasks.forget_disk()
-        self._state.room.forget_disk()
+        actions += self._forget_room(now)
         if remount and self._state.settings.disk:
             self._state.disk.remount = False
             return actions + self._state.disk.ensure(self._state.settings.disk)
         actions += self._waiting_requests.answer(self._state)
         return actions + self._state.launches.wake(now)
+
+    def _forget_room(self, now: Moment) -> list[Action]:
+        """Forget what was known of the room on a disk that is gone."""
+        self._state.room.forget_disk()
+        self._state.growth.forget_disk()
+        return self._state.full_disk.forget_disk(now)
 
     def measured(self, event: events.DiskMeasured, now: Moment) -> list[Action]:
         """Take its use in."""
@@ -117,9 +124,12 @@ class DiskWatch:
         if self._state.disk.disk is None:
             return []
         self._state.disk.usage = event.usage
+        self._state.growth.look(event.usage, now.steady_s)
+        self._state.full_disk.note(event.usage.free_bytes, now)
         return [
             *self._state.bloat.look(self._state.disk.disk, event.usage),
             *self._state.room.look(now),
+            *self._state.killed.disk_measured(now),
         ]
 
     def lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
@@ -151,4 +161,7 @@ class DiskWatch:
     def unmeasured(self, event: events.DiskUnmeasured, now: Moment) -> list[Action]:
         """Go on: it is there, and nobody can say how full."""
         self._state.disk.is_measuring = False
-        return [Log("disk.unmeasured", {"reason": event.reason})]
+        if self._state.disk.usage:
+            self._state.full_disk.note(self._state.disk.usage.free_bytes, now)
+        log = Log("disk.unmeasured", {"reason": event.reason})
+        return [log, *self._state.killed.disk_measured(now)]

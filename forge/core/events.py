@@ -9,6 +9,7 @@ from forge.core.disk_events import DiskEvent
 from forge.core.inference_seen import ServerSeen
 from forge.core.memory import Reading
 from forge.core.messages import Message
+from forge.core.room_events import RoomEvent
 from forge.core.service_actions import ServiceEvent
 from forge.core.settings import Settings
 from forge.core.shim import Shim
@@ -279,6 +280,7 @@ Event = (
     | SettingsLoaded
     | SettingsRefused
     | TargetDirEvicted
+    | RoomEvent
     | ServiceEvent
     | Ending
     | Tick

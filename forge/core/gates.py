@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from forge.core import messages
 from forge.core.actions import Action, Send
-from forge.core.behind import Behind, Crowd, What, asking_link, asking_test, asking_unit
+from forge.core.behind import DOCTEST, Behind, Crowd, What, asking_link, asking_test, asking_unit
 from forge.core.budget import Budget
 from forge.core.builds import Build
 from forge.core.history import Recorder
@@ -27,9 +27,6 @@ from forge.core.units import plural
 from forge.core.waits import Why
 
 GO = {"type": "go"}
-DOCTEST = "rust_out"
-"""The name of the program that rustdoc makes of a doctest."""
-
 SHOWN_AHEAD = 3
 
 WAIT_EVERY_S = 1.0
@@ -55,6 +52,7 @@ class Gates:
     lent: Lent = field(default_factory=Lent)
     crowd: Crowd = field(default_factory=Crowd)
     recorders: dict[str, Recorder] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     kept_cores: int = 0
     _released_last: str = ""
     _released_s: float = 0.0
@@ -82,7 +80,8 @@ class Gates:
     def finish(self, build_id: str, now: Moment) -> list[Action]:
         """Stop counting a build; units of it that are left keep what they have to their end."""
         self.recorders.pop(build_id, None)
-        return self._let_in(self.budget.leave(build_id, now_s=now.steady_s), now)
+        let_go = self.set_cap(build_id, None, now) if self.held.pop(build_id, None) else []
+        return let_go + self._let_in(self.budget.leave(build_id, now_s=now.steady_s), now)
 
     def unit(self, conn: int, message: messages.Unit, now: Moment) -> list[Action]:
         """Let a rustc start, or wait for a core."""
@@ -204,6 +203,10 @@ class Gates:
         held = [conn for conn, one in self.behind.items() if self._is_held_up(one)]
         return actions + self._start([] if on else held, now)
 
+    def set_cap(self, build_id: str, cap: int | None, now: Moment) -> list[Action]:
+        """Let a build run so many units at once from now on."""
+        return self._let_in(self.budget.join(build_id, cap=cap, now_s=now.steady_s), now)
+
     def end(self, build_id: str) -> list[Action]:
         """Tell all gates of a build to end what is behind them."""
         return [Send(one.conn, {"type": "end"}) for one in self.crowd.of(build_id)]
@@ -234,6 +237,8 @@ class Gates:
             return self.memory.why_waits(one, now.steady_s)
         if self._is_held_up(one):
             return "waiting: the machine is held"
+        if one.build in self.held:
+            return self.held[one.build]
         wait = self.budget.waiting(one.conn, now_s=now.steady_s)
         assert wait, f"{one.conn} waits and the budget does not know"
         is_kept = self.kept_cores and wait.why in (Why.CORES, Why.ROOM)

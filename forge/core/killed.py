@@ -87,6 +87,10 @@ class Killed:
         """Take note of what something has cost, and whether it may have been killed for memory."""
         one = self._state.gates.behind.get(conn)
         actions = self._state.gates.ended(conn, message, now)
+        build = self._state.builds.get(one.build) if one else None
+        if one and build and message.exit and one.what is not What.TEST:
+            link_bytes = one.want_bytes if one.what is What.LINK else 0
+            actions += self._state.full_disk.failed_part(build, link_bytes)
         if one is None or not self._is_suspect(one, message):
             return actions
         reading = self._state.memory.reading
@@ -107,7 +111,11 @@ class Killed:
     def await_verdict(self, build: Build, now: Moment) -> list[Action]:
         """Answer a launcher at the next reading: what ends its units may be told after it."""
         build.failed_s = now.steady_s
-        return self._state.disk_watch.loss.look(build) + self._state.memory.ask(now)
+        return [
+            *self._state.disk_watch.loss.look(build),
+            *self._state.disk.measure(),
+            *self._state.memory.ask(now),
+        ]
 
     def disk_seen(self, now: Moment) -> list[Action]:
         """Answer those that only the look at the disk was still missing for."""
@@ -119,6 +127,10 @@ class Killed:
         """Judge those that ended before this reading was taken, then answer their launchers."""
         self._count(event.reading)
         return self._judge(event.reading.taken_s) + self._answer(event.reading.taken_s, now)
+
+    def disk_measured(self, now: Moment) -> list[Action]:
+        """Answer those that waited for a look at the disk."""
+        return self._answer(self._judged_s, now)
 
     def unmeasured(self, now: Moment) -> list[Action]:
         """Judge by what there is where memory cannot be read."""
@@ -177,11 +189,14 @@ class Killed:
         return [Log(decision, fields)]
 
     def _answer(self, by_s: float, now: Moment) -> list[Action]:
-        self._judged_s = by_s
+        self._judged_s = max(by_s, self._judged_s)
         due = [
             one
             for one in self._state.builds.values()
-            if one.failed_s is not None and one.failed_s <= by_s and not one.awaits_disk
+            if one.failed_s is not None
+            and one.failed_s <= by_s
+            and not one.awaits_disk
+            and self._state.full_disk.has_looked_at(one)
         ]
         return [action for build in due for action in self._close(build, now)]
 
@@ -197,6 +212,13 @@ class Killed:
         elif build.killed and self._may_run_again(build):
             again = replace(build.carried_on, killed=build.carried_on.killed + 1)
             answer = requeue(build, f"{told}; the build runs once more and books more", again)
+        full = None if build.killed else self._state.full_disk.ran_out(build, now)
+        if full:
+            answer = self._state.full_disk.run_out(build, full, now) or Send(
+                build.conn, {"type": "over", "line": f"{full} when this build failed"}
+            )
+            log = Log("build.ran_out", {"build": build.id, "root": build.root, "why": full})
+            return [log, answer, *self._state.leases.forget(build, now)]
         return [answer, *self._state.leases.forget(build, now)]
 
     def _may_run_again(self, build: Build) -> bool:

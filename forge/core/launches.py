@@ -20,7 +20,7 @@ from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from forge.core.build_lock import lock_path
 from forge.core.builds import PAUSED_PHASES, Again, Build, BuildPhase
 from forge.core.cargo_args import Kind
-from forge.core.disk import Disk
+from forge.core.disk import Disk, DiskUsage
 from forge.core.disk_life import DiskPhase
 from forge.core.learned import key_of_work
 from forge.core.moment import Moment
@@ -51,6 +51,7 @@ FULL_BELOW_BYTES = 64 * 1024 * 1024
 WAIT_REASONS = {
     BuildPhase.RESOLVING: "the workspace is being found",
     BuildPhase.WAITING_FOR_DISK: "the RAM disk is {disk}",
+    BuildPhase.WAITING_FOR_ROOM: "room is made on the RAM disk",
     BuildPhase.PREPARING: "the target dir is being made",
     BuildPhase.WAITING_FOR_SHIM: "the shim is being compiled, once",
 }
@@ -125,7 +126,7 @@ class Launches:
     def go_on(self, build: Build, now: Moment) -> list[Action]:
         """Take a build further whose turn it is."""
         if not build.is_redirected:
-            return self._go(build, now, why=build.why)
+            return self.go(build, now, why=build.why)
         return self.place(build, now)
 
     def path_of(self, build: Build) -> str | None:
@@ -143,10 +144,12 @@ class Launches:
                 "the RAM disk is read-only; building on the SSD"
                 " (`forge disk recreate` makes a new one)"
             )
-            return self._go(build, now, why="the RAM disk is read-only")
+            return self.go(build, now, why="the RAM disk is read-only")
         if disk.phase is DiskPhase.MOUNTED and disk.disk and build.root and build.conn is not None:
             path = f"{disk.disk.mount_point}/{target_dir_name(build.root)}"
-            waits = self._state.tasks.before_build(build, path, now)
+            waits = self._state.spills.before_build(build, path, now)
+            if waits is None:
+                waits = self._state.tasks.before_build(build, path, now)
             if waits is not None:
                 return waits
             build.enters(BuildPhase.PREPARING, now.steady_s)
@@ -154,10 +157,10 @@ class Launches:
         if disk.is_changing and disk.is_overdue:
             patience = show_duration(DISK_PATIENCE_S)
             build.notes.append(f"the RAM disk was not there within {patience}; building on the SSD")
-            return self._go(build, now, why="the disk took too long")
+            return self.go(build, now, why="the disk took too long")
         if not disk.is_changing and not disk.is_worth_a_try(now.steady_s):
             build.notes.append(f"no RAM disk: {disk.failure}; building on the SSD")
-            return self._go(build, now, why="no RAM disk")
+            return self.go(build, now, why="no RAM disk")
         build.enters(BuildPhase.WAITING_FOR_DISK, now.steady_s)
         return [*self.ensure_disk(), *self.tell_wait(build, now)]
 
@@ -186,14 +189,26 @@ class Launches:
         disk = self._state.disk
         disk.usage = event.usage or disk.usage
         if disk.usage and disk.usage.free_bytes < FULL_BELOW_BYTES:
-            free = show_bytes(disk.usage.free_bytes)
-            build.notes.append(f"the RAM disk is full ({free} free); building on the SSD")
-            return self._go(build, now, why="the RAM disk is full")
+            return self._make_room(build, disk.usage, now)
         known = self._state.target_dirs.get(event.path)
         target_dir = self._state.target_index.used(build, event.path, now)
         build.target_dir, build.tmp_dir = event.path, event.tmp_dir
         build.is_cold = known is None or known.size_bytes == 0
-        return [RecordTargetDir(target_dir), *self._go(build, now, why="default")]
+        return [RecordTargetDir(target_dir), *self.go(build, now, why="default")]
+
+    def _make_room(self, build: Build, usage: DiskUsage, now: Moment) -> list[Action]:
+        """Let a build wait for room, if any is being made; else it goes to the SSD."""
+        made = self._state.room.look(now)
+        if self._state.room.evicting and not build.has_waited_for_room:
+            build.has_waited_for_room = True
+            build.enters(BuildPhase.WAITING_FOR_ROOM, now.steady_s)
+            return [*made, *self.tell_wait(build, now)]
+        why = f"the RAM disk is full ({show_bytes(usage.free_bytes)} free)"
+        if build.root and self._state.spills.may_move(build.root, now.steady_s):
+            self._state.spills.put_out(build.root, self._state.growth.unknown_bytes, why, now)
+            return made + self.place(build, now)
+        build.notes.append(f"{why}; building on the SSD")
+        return made + self.go(build, now, why="the RAM disk is full")
 
     def target_dir_failed(self, event: events.TargetDirFailed, now: Moment) -> list[Action]:
         """Try once more when the disk was lost; else build on the SSD."""
@@ -208,9 +223,9 @@ class Launches:
             build.notes.append("the RAM disk had vanished; it was mounted anew")
             return actions + self.place(build, now)
         build.notes.append(f"the RAM disk cannot be used: {event.reason}; building on the SSD")
-        return actions + self._go(build, now, why=event.reason)
+        return actions + self.go(build, now, why=event.reason)
 
-    def _go(self, build: Build, now: Moment, *, why: str) -> list[Action]:
+    def go(self, build: Build, now: Moment, *, why: str) -> list[Action]:
         """Start a build whose place is known: at once, or when its gates are there."""
         build.why = why
         shim = self._state.shim
@@ -292,10 +307,15 @@ class Launches:
         waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_DISK]
         return [action for build in waiting for action in self.place(build, now)]
 
+    def room_made(self, now: Moment) -> list[Action]:
+        """Place the builds that waited for room: there is some, or nobody makes any more."""
+        waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_ROOM]
+        return [action for build in waiting for action in self.place(build, now)]
+
     def arm(self, now: Moment) -> list[Action]:
         """Start the builds that waited for the shim, which is there or cannot be had."""
         waiting = [b for b in self._state.builds.values() if b.phase is BuildPhase.WAITING_FOR_SHIM]
-        return [action for build in waiting for action in self._go(build, now, why=build.why)]
+        return [action for build in waiting for action in self.go(build, now, why=build.why)]
 
     def say_wait(self, now: Moment) -> list[Action]:
         """Tell the builds that wait what for; those that waited too long go on without."""

@@ -112,7 +112,11 @@ class Leases:
             build.jobserver = message.jobserver
             jobserver = [AdoptJobserver(build_id, message.jobserver)]
         target_dir = self._state.target_dirs.get(message.target_dir or "")
-        build.root = target_dir.root if target_dir else None
+        spilled = self._state.spills.root_of(message.target_dir or "")
+        build.root, build.is_spilled = (
+            spilled or (target_dir.root if target_dir else None),
+            bool(spilled),
+        )
         if build.root and message.target_dir:
             workspace = Workspace(build.root)
             build.lock = lock_path(build.args, {}, workspace, message.target_dir)
@@ -175,6 +179,7 @@ class Leases:
         actions += self._state.jobservers.end(build.id, now)
         if build.tmp_dir and self._state.disk.disk:
             actions.append(RemoveTmpDir(self._state.disk.disk, build.tmp_dir))
+        self._state.spills.ended(build)
         if build.target_dir and build.args.verb != "metadata":
             actions += self._state.target_index.walk_after(build, recorder)
             actions += self._state.disk.measure()
@@ -197,6 +202,9 @@ class Leases:
             seen.append(
                 Observation(build.root or "", build.work_key, run_s, tally.cpu_s, tally.peak_kib)
             )
+        grown = self._state.growth.ended(build, record["wall_s"])
+        if is_whole and grown:
+            seen.append(grown)
         learned = {one.key: self._state.gates.learned.observe(one, now.wall_s) for one in seen}
         return [
             Log("build.ended", {"build": build.id, **{name: record[name] for name in LOGGED}}),
@@ -238,7 +246,7 @@ class Leases:
         return [
             build
             for build in self.builds.values()
-            if build.target_dir or build.phase is BuildPhase.PREPARING
+            if (build.target_dir and not build.is_spilled) or build.phase is BuildPhase.PREPARING
         ]
 
 

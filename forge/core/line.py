@@ -200,7 +200,8 @@ class WaitingLine:
             is_asked = build.id in self._probing or build.is_compiled
             if build.lock and build.phase is BuildPhase.RUNNING and not is_asked:
                 self._probing.add(build.id)
-                found.append(ProbeLock(build.id, build.lock))
+                lock = self._state.spills.lock_of(build) or build.lock
+                found.append(ProbeLock(build.id, lock))
         return found
 
     def _waits_behind(self, build: Build) -> tuple[str, ...]:

@@ -124,6 +124,7 @@ class RoomRequest(Message):
     root: str | None = None
     need_bytes: int | None = None
     dry_run: bool = False
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             }
             for one in sorted(state.target_dirs.values(), key=lambda one: -one.last_used_at)
         ],
+        "spilled": state.spills.report(),
         "held": state.steering.held_since_s is not None,
         "held_s": _since(state.steering.held_since_s, now),
         "limit": state.line.admission.limit,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from forge.core import events, messages, service_actions
+from forge.core import events, messages, room_events, service_actions
 from forge.core.actions import Action, LoadSettings
 from forge.core.moment import Moment
 
@@ -24,7 +24,7 @@ def steps(state: "State") -> Steps:
         events.TargetDirReady: state.launches.target_dir_ready,
         events.TargetDirFailed: state.launches.target_dir_failed,
         events.TargetDirsFound: state.target_index.found,
-        events.TargetDirMeasured: state.target_index.measured,
+        events.TargetDirMeasured: state.spills.measured,
         events.SnapshotsFound: state.tasks.found,
         events.TaskProgressed: state.tasks.progressed,
         events.TaskDone: state.tasks.done,
@@ -58,6 +58,8 @@ def steps(state: "State") -> Steps:
         events.SettingsLoaded: state.settings_loaded,
         events.SettingsRefused: state.settings_refused,
         events.TargetDirEvicted: state.room.evicted,
+        room_events.CheckoutsSeen: state.room.checkouts_seen,
+        room_events.StaleFound: state.stale.found,
         service_actions.ServicesSeen: state.services.seen,
         service_actions.ServiceNotStarted: state.services.not_started,
         events.Tick: state.tick,

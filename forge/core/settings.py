@@ -20,6 +20,8 @@ class Settings:
     `seeds`: a checkout's first target dir is made from that of a sibling.
     `tmp_dir`: compilers put temporary files on the disk. `mount_at_start`: the daemon mounts it
     before anybody asks.
+    `grow_disk`: a disk that can takes memory that nobody was promised; `spill_dir` is where target
+    dirs go for which it has no room, empty: nowhere.
     `rerun_killed`: a build of which a part was killed for memory runs once more.
     """
 
@@ -36,6 +38,8 @@ class Settings:
     override_config_target_dir: bool = True
     link_target: bool = False
     seeds: bool = False
+    grow_disk: bool = True
+    spill_dir: str = ""
     snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
     inference: InferencePolicy = field(default_factory=InferencePolicy)
     tmp_dir: bool = False

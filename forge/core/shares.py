@@ -35,6 +35,9 @@ EVEN_SHARE = 0.1
 Measured in docs/design/budget.md#in-turn-or-evenly.
 """
 
+HELD_CAP = -1
+"""The cap of a build that is held: nothing of it starts."""
+
 GRACE_S = 0.05
 """A core that the build whose turn it is gives back is kept for it so long: its cargo needs that
 time to start what the unit was holding up. Measured in docs/design/budget.md#grace.
@@ -192,7 +195,12 @@ class Member:
         return bisect_left(self.line, (ticket.key, ticket.id))
 
     def may_run(self, ticket: Ticket) -> bool:
-        """Say whether its own cap lets it run one more unit; alone, any unit may run."""
+        """Say whether its own cap lets it run one more unit; alone, any unit may run.
+
+        A held one may not.
+        """
+        if self.cap == HELD_CAP:
+            return False
         if self.cap is None or not self.running_cores:
             return True
         return self.running_cores + ticket.cores <= self.cap

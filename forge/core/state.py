@@ -16,7 +16,9 @@ from forge.core.build_cgroup import CgroupLife
 from forge.core.builds import Build
 from forge.core.disk_life import DiskLife
 from forge.core.disk_watch import DiskWatch
+from forge.core.full_disk import FullDisk
 from forge.core.gates import WAIT_EVERY_S, Gates
+from forge.core.growth import Growth
 from forge.core.inference import Inference
 from forge.core.jobservers import Jobservers
 from forge.core.killed import Killed
@@ -36,6 +38,9 @@ from forge.core.service_life import ServiceLife
 from forge.core.settings import Settings
 from forge.core.shim_life import ShimLife
 from forge.core.snapshot_requests import SnapshotRequests
+from forge.core.spill import Spill
+from forge.core.spills import Spills
+from forge.core.stale import Stale
 from forge.core.steering import Steering
 from forge.core.target_dirs import TargetDir
 from forge.core.target_index import TargetIndex
@@ -57,6 +62,7 @@ class State:
         high_water: HighWater | None = None,
         pinned: frozenset[str] = frozenset(),
         modes: Mapping[str, str] | None = None,
+        spills: tuple[Spill, ...] = (),
     ) -> None:
         self.settings = settings
         self.disk = DiskLife()
@@ -85,6 +91,10 @@ class State:
         self.services = ServiceLife(self)
         self.tasks = TargetTasks(self)
         self.room = Room(self, pinned)
+        self.stale = Stale(self)
+        self.growth = Growth(self)
+        self.full_disk = FullDisk(self)
+        self.spills = Spills.of(self, spills)
         self.snapshot_requests = SnapshotRequests(self)
         self.started_at: Moment | None = None
         self.stopping = False
@@ -104,6 +114,7 @@ class State:
             self.started_at = now
             first = self.disk.find(self.settings.disk) if self.settings.disk else []
             first += self.cgroup.open_if_wanted() + self.tasks.begin()
+            first += self.spills.begin()
         return first + self._steps[type(event)](event, now)
 
     @property
@@ -167,6 +178,8 @@ class State:
     def test(self, conn: int, message: messages.Test, now: Moment) -> list[Action]:
         """Let a test binary ask for cores: its build has compiled all that it was to compile."""
         build = self.builds.get(message.build)
+        if build and build.is_requeued:
+            return [Send(conn, {"type": "end"})]  # its cargo ends, and begins anew elsewhere
         over = self.line.compiled(build, now) if build else []
         return over + self.gates.test(conn, message, now)
 
@@ -232,7 +245,7 @@ class State:
         actions = self.gates.tick(now) + self.jobservers.tick(now) + self.line.tick(now)
         actions += self.memory.tick(now) + self.reserved.tick(now) + self.services.tick(now)
         actions += self.bloat.tick(now)
-        actions += self.tasks.tick(now)
+        actions += self.tasks.tick(now) + self.room.tick(now) + self.stale.tick(now)
         actions += self.inference.tick(now)
         if now.steady_s - self._last_wait_s >= WAIT_EVERY_S:
             self._last_wait_s = now.steady_s
@@ -240,4 +253,4 @@ class State:
             actions += self.room.say_wait(now)
             actions += self.launches.say_wait(now)
         actions += self.gates.say_wait(now)
-        return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.builds))
+        return actions + self.disk.measure_if_due(now.steady_s, busy=bool(self.leases.on_disk()))

@@ -17,6 +17,8 @@ class TaskKind(StrEnum):
     ADOPT = "adopt"  # the `target/` of a project onto the disk
     KEEP = "keep"  # the `target/` of a project into a snapshot
     DISOWN = "disown"  # a target dir into its project
+    SPILL = "spill"  # a target dir to the SSD, where its project goes on
+    RETURN = "return"  # and back
 
     @property
     def doing(self) -> str:
@@ -31,6 +33,8 @@ _DOING = {
     TaskKind.ADOPT: "adopted",
     TaskKind.KEEP: "moved into a snapshot",
     TaskKind.DISOWN: "given back to its project",
+    TaskKind.SPILL: "moved to the SSD",
+    TaskKind.RETURN: "moved back to the RAM disk",
 }
 
 BEFORE_A_BUILD = (TaskKind.RESTORE, TaskKind.SEED)
@@ -40,10 +44,10 @@ BEFORE_A_BUILD = (TaskKind.RESTORE, TaskKind.SEED)
 class Task:
     """One thing that is done to the target dir at `path`, which belongs to `root`.
 
-    `source` is the project's own directory for ADOPT and KEEP, and where DISOWN puts it. `siblings`
-    are target dirs with their roots, the one used last first. `most_bytes` is what there is room
-    for where it goes. `replaces`: what is at `path` gives way; otherwise only an empty one does.
-    `nice` is how far its threads give way to others.
+    `source` is the project's own directory for ADOPT and KEEP, where DISOWN puts it, and the place
+    on the SSD for SPILL and RETURN. `siblings` are target dirs with their roots, the one used last
+    first. `most_bytes` is what there is room for where it goes. `replaces`: what is at `path` gives
+    way; otherwise only an empty one does. `nice` is how far its threads give way to others.
     """
 
     number: int

@@ -5,16 +5,18 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from forge.core import actions, events, room_actions
-from forge.core.disk import Disk, DiskKind
+from forge.core import actions, events, room_actions, room_events
+from forge.core.disk import Disk
 from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
+from forge.host import spill_dir
 from forge.host.build_tmp import make_tmp_dir, sweep_tmp_dirs
 from forge.host.disk_sight import DiskSight, Seen
 from forge.host.disk_usage import walk_tree
-from forge.host.removal import set_aside
+from forge.host.removal import set_aside, set_parts_aside
+from forge.host.stale_parts import stale_parts
 from forge.host.target_dirs import (
     link_target,
     list_target_dirs,
@@ -23,9 +25,6 @@ from forge.host.target_dirs import (
     unlink_target,
 )
 from forge.host.trash import empty, open_root, trash_on
-
-MEASURED_BY_THE_KERNEL = (DiskKind.TMPFS, DiskKind.APFS, DiskKind.APFS_WIRED)
-"""Kinds whose use costs one system call; the others are walked."""
 
 
 class DiskDoors:
@@ -42,7 +41,7 @@ class DiskDoors:
         """Make a build's target dir."""
         try:
             usage = None
-            if action.disk.kind in MEASURED_BY_THE_KERNEL:
+            if action.disk.kind.is_measured_by_the_kernel:
                 usage = self._ports.ramdisk.measure(action.disk)
             make_target_dir(action.disk, action.path)
         except ForgeError as error:
@@ -104,7 +103,12 @@ class DiskDoors:
     def evict(self, action: room_actions.EvictTargetDir) -> events.Event:
         """Put a target dir aside, unless somebody uses it, and delete it."""
         try:
-            trash = set_aside(action.disk, action.path)
+            if action.disk is None:
+                return events.TargetDirEvicted(action.path, spill_dir.remove(action.path))
+            if action.parts:
+                trash = set_parts_aside(action.disk, action.path, action.parts)
+            else:
+                trash = set_aside(action.disk, action.path)
             root = open_root(action.disk.mount_point, action.disk.device_id)
         except (ForgeError, OSError) as error:
             return events.TargetDirEvicted(action.path, failure=str(error))
@@ -115,6 +119,24 @@ class DiskDoors:
         for line in emptied.left:
             self._log_from_thread("target.left", {"what": line})
         return events.TargetDirEvicted(action.path, emptied.freed_bytes)
+
+    def find_stale(self, action: room_actions.FindStale) -> events.Event:
+        """See what in a target dir is of little use."""
+        found = stale_parts(action.path)
+        parts = tuple((one.paths, one.size_bytes, one.why) for one in found)
+        return room_events.StaleFound(action.path, parts)
+
+    def look_at_checkouts(self, action: room_actions.LookAtCheckouts) -> events.Event:
+        """See which workspace roots are gone; one that cannot be looked at is not."""
+        return room_events.CheckoutsSeen(frozenset(root for root in action.roots if _is_gone(root)))
+
+    def sweep_spills(self, action: room_actions.SweepSpills) -> None:
+        """Delete what an earlier daemon has left half moved on the SSD."""
+        try:
+            for path in spill_dir.sweep(action.directory):
+                self._log_from_thread("target.swept", {"path": path})
+        except (ForgeError, OSError) as error:
+            self._log_from_thread("target.left", {"what": str(error)})
 
     def sweep(self, disk: Disk) -> None:
         """Delete what an earlier daemon had put aside and not deleted."""
@@ -204,3 +226,13 @@ def _event_of(seen: Seen) -> events.Event:
     if seen.lost:
         return events.DiskLost(seen.disk.token, seen.lost)
     return events.DiskSighted(seen.disk.token, seen.writable, seen.changed)
+
+
+def _is_gone(root: str) -> bool:
+    try:
+        os.lstat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False

@@ -119,6 +119,7 @@ async def _serve(
         high_water=store.high_water(),
         pinned=store.pinned(),
         modes=store.target_modes(),
+        spills=store.spills(),
     )
     loop: Loop
     server = Server(lambda event: loop.post(event), log.write)

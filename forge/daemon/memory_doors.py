@@ -42,6 +42,14 @@ class MemoryDoors:
         """Write down the number of the next build."""
         self._do(self._store.keep_next_build, action.number)
 
+    def keep_spill(self, action: room_actions.KeepSpill) -> None:
+        """Write down that a project is on the SSD."""
+        self._do(self._store.keep_spill, action.spill)
+
+    def forget_spill(self, action: room_actions.ForgetSpill) -> None:
+        """Write down that a project is not on the SSD any more."""
+        self._do(self._store.forget_spill, action.root)
+
     def keep_pin(self, action: room_actions.KeepPin) -> None:
         """Keep a pin."""
         self._do(lambda: self._store.keep_pin(action.path, pinned=action.pinned))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from forge.core import actions, events, room_actions, service_actions
+from forge.core import actions, events, room_actions, room_events, service_actions
 from forge.core.inference_actions import (
     LookAtInference,
     LowerBuilds,
@@ -86,7 +86,12 @@ class Performer:
             actions.ForgetPast: self._memory.forget_past,
             actions.KeepNextBuild: self._memory.keep_next_build,
             room_actions.EvictTargetDir: self._in(self._evict_thread, disk.evict),
+            room_actions.LookAtCheckouts: self._in(self._build_threads, disk.look_at_checkouts),
+            room_actions.FindStale: self._in(self._walk_thread, disk.find_stale),
+            room_actions.SweepSpills: lambda a: self._later(disk.sweep_spills, a),
             room_actions.KeepPin: self._memory.keep_pin,
+            room_actions.KeepSpill: self._memory.keep_spill,
+            room_actions.ForgetSpill: self._memory.forget_spill,
             actions.KeepHighWater: self._memory.keep_high_water,
             actions.EnsureShim: self._in(self._shim_thread, self._ensure_shim),
             actions.MakeJobserver: tokens.make,
@@ -261,6 +266,8 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
             return events.ServerProtected(action.name, (), (reason,))
         case room_actions.EvictTargetDir():
             return events.TargetDirEvicted(action.path, failure=reason)
+        case room_actions.FindStale():
+            return room_events.StaleFound(action.path, ())
         case actions.MeasureDisk():
             return events.DiskUnmeasured(reason)
         case actions.LoadSettings():

@@ -45,6 +45,8 @@ def load_settings(
         override_config_target_dir=cfg["builds.override_config_target_dir"],
         link_target=cfg["builds.link_target"],
         seeds=cfg["builds.seed"],
+        grow_disk=cfg["disk.grow"],
+        spill_dir=cfg["disk.spill_dir"] or paths.spill_dir(env),
         snapshots=_snapshots(cfg, env),
         inference=InferencePolicy(
             servers=servers(cfg) if cfg["inference.enabled"] else (),

@@ -16,7 +16,7 @@ from forge.core.snapshots import Snapshot
 from forge.core.tasks import Task, TaskKind
 from forge.daemon.ports import Ports
 from forge.errors import ForgeError
-from forge.host import adoption, seeding
+from forge.host import adoption, seeding, spill_dir
 from forge.host.restoring import restore
 from forge.host.saving import Source, save
 from forge.host.snapshots import SnapshotStore
@@ -152,6 +152,12 @@ def perform(task: Task, on_bytes: Callable[[int, int], None]) -> tuple[int, Snap
     assert task.disk, f"{task.kind} goes to a disk"
     if task.kind is TaskKind.ADOPT:
         return adoption.adopt(task.disk, task.source, task.path, task.most_bytes, on_bytes), None
+    if task.kind is TaskKind.SPILL:
+        return spill_dir.move_out(task.disk, task.path, task.source, on_bytes), None
+    if task.kind is TaskKind.RETURN:
+        return spill_dir.move_back(
+            task.disk, task.path, task.source, task.most_bytes, on_bytes
+        ), None
     if is_filled(task.path) and not task.replaces:
         return 0, None  # a build was quicker, or an earlier daemon has made it
     if task.kind is TaskKind.RESTORE:

@@ -56,6 +56,15 @@ SCHEMAS = (
     ALTER TABLE target_dirs ADD COLUMN details TEXT;
     CREATE TABLE target_modes (root TEXT PRIMARY KEY, mode TEXT NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE spills (
+        root TEXT PRIMARY KEY,
+        path TEXT NOT NULL,
+        needs_bytes INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """What makes a database of version n out of one of version n - 1."""
 

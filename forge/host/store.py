@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, replace
 
 from forge.core.bloat import HighWater
+from forge.core.spill import Spill
 from forge.core.target_dirs import LastUse, TargetDir
 from forge.core.target_parts import TargetParts, parts_report, read_parts
 from forge.host.database import Database, escaped, unescaped
@@ -69,6 +70,23 @@ class Store:
         """Keep the mode of one project."""
         values = (escaped(root), mode)
         self._db.write(("INSERT OR REPLACE INTO target_modes VALUES (?, ?)", values))
+
+    def spills(self) -> tuple[Spill, ...]:
+        """Return the projects that are on the SSD."""
+        rows = self._db.read("SELECT root, path, needs_bytes, why, at FROM spills")
+        return tuple(
+            Spill(unescaped(root), unescaped(path), needs_bytes, why, at, is_there=True)
+            for root, path, needs_bytes, why, at in rows
+        )
+
+    def keep_spill(self, one: Spill) -> None:
+        """Keep that a project is on the SSD."""
+        values = (escaped(one.root), escaped(one.path), one.needs_bytes, one.why, one.at)
+        self._db.write(("INSERT OR REPLACE INTO spills VALUES (?, ?, ?, ?, ?)", values))
+
+    def forget_spill(self, root: str) -> None:
+        """Forget that a project was on the SSD."""
+        self._db.write(("DELETE FROM spills WHERE root = ?", (escaped(root),)))
 
     def next_build(self) -> int:
         """Return the number of the next build: none is used twice while the database lives."""

@@ -80,6 +80,13 @@ def test_list_shows_each_target_dir_with_its_project(forge: Forge, daemon: Start
     assert json.loads(forge("target", "list", "--json").out) == dirs
 
 
+def test_list_names_what_is_on_the_ssd_and_why(forge: Forge, daemon: StartDaemon):
+    spilled = {"root": "/src/big", "path": "/ssd/big-1", "why": "the RAM disk had 3 MiB free"}
+    daemon(status=[a_status(target_dirs=[], spilled=[spilled])])
+    out = forge("target", "list").out
+    assert "on the SSD: /src/big in /ssd/big-1: the RAM disk had 3 MiB free" in out
+
+
 @pytest.mark.parametrize("argv", [["target", "list"], ["target", "list", "--json"]])
 def test_list_starts_no_daemon(forge: Forge, place, argv):
     assert forge(*argv).code == os.EX_UNAVAILABLE

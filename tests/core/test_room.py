@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages, room_actions
+from forge.core import actions, events, messages, room_actions, room_events
 from forge.core.target_dirs import TargetDir
 from tests.core.driver import EMPTY, GIB, Driver, settings
 
@@ -115,3 +115,27 @@ def test_whoever_goes_away_is_forgotten(driver):
 def test_what_cannot_be_is_refused(driver, message, slug):
     driver.receive(7, message)
     assert driver.reply(7, "error")["slug"] == slug
+
+
+def test_whether_checkouts_are_there_is_looked_at_now_and_then(driver):
+    driver.post(events.Tick())
+    driver.now_s += 601
+    driver.post(events.Tick())
+    driver.post(events.Tick())
+    asked = driver.asked(room_actions.LookAtCheckouts)
+    assert [one.roots for one in asked][-1] == ("/src/app", "/src/new", "/src/old")
+    assert len(asked) == 1, "the first look was before there was anything"
+
+
+def test_a_checkout_that_is_gone_goes_first_however_much_it_was_used(driver):
+    driver.post(room_events.CheckoutsSeen(frozenset({"/src/new"})))
+    filled(driver, driver.state.room.wanted_bytes() / GIB - 0.5)
+    assert gone(driver) == ["new"]
+
+
+def test_a_build_that_is_about_to_use_a_target_dir_keeps_it(driver):
+    there = driver.state.room._path_of("/src/old")
+    driver.state.target_dirs[there] = replace(a_dir("old", 1.0), path=there)
+    driver.begin(2, root="/src/old")
+    filled(driver, 0.1)
+    assert there not in [one.path for one in driver.asked(room_actions.EvictTargetDir)]

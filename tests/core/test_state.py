@@ -370,7 +370,7 @@ def test_target_dirs_are_measured_when_their_build_ends_and_forgotten_when_gone(
     assert driver.state.target_dirs == {}
 
 
-def test_the_disk_is_measured_each_second_while_builds_run_and_seldom_when_idle(driver):
+def test_the_disk_is_measured_at_each_tick_while_builds_run_and_seldom_when_idle(driver):
     def measured_in(ticks):
         driver.done = []
         for _ in range(ticks):
@@ -380,7 +380,7 @@ def test_the_disk_is_measured_each_second_while_builds_run_and_seldom_when_idle(
         return len(driver.asked(actions.MeasureDisk))
 
     driver.run(1)
-    assert measured_in(8) == 4
+    assert measured_in(8) == 8
     driver.receive(1, messages.Ended(exit=0))
     driver.post(events.DiskMeasured(EMPTY))
     assert measured_in(40) == 2

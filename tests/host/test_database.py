@@ -1,19 +1,25 @@
 """What outlives the daemon, in a real SQLite file: target dirs, past builds, learned costs."""
 
+import contextlib
 import sqlite3
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from forge.core import wire
 from forge.core.bloat import HighWater
+from forge.core.disk import DiskKind
 from forge.core.learned import Entry
+from forge.core.spill import Spill
 from forge.core.target_dirs import TargetDir
 from forge.host import memories as memories_door
 from forge.host.database import SCHEMAS, Database
 from forge.host.memories import KEPT_LEARNED_S, Memories
 from forge.host.store import Store
+from tests.host.small_disks import small_disk
 
 ODD_ROOT = "/src/\udcff é"
 
@@ -202,3 +208,37 @@ def test_a_squeeze_is_kept_once_from_its_begin_to_its_end_newest_first(tmp_path,
         told = Memories(database).squeezes(2)
         assert told == [{"began_at": 4, "lasted_s": 9.0}, {"began_at": 3, "lasted_s": None}]
         assert len(Memories(database).squeezes(500)) == 3
+
+
+def test_on_a_disk_that_is_really_full_nothing_breaks_and_it_goes_on_when_there_is_room():
+    told: list[str] = []
+    with small_disk(2) as disk:
+        if disk.kind is not DiskKind.TMPFS:
+            pytest.skip("mounting a tmpfs needs CAP_SYS_ADMIN")
+        database = Database(f"{disk.mount_point}/forge.db", told.append)
+        store = Store(database)
+        store.keep_next_build(7)
+        filler = Path(disk.mount_point, "filler")
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        for number in range(8, 2000):
+            store.keep_next_build(number)
+        assert len(told) == 1, told
+        assert "full" in told[0]
+        assert store.next_build() >= 7
+        filler.unlink()
+        store.keep_next_build(4711)
+        assert store.next_build() == 4711
+        database.close()
+
+
+def test_projects_on_the_ssd_outlive_the_daemon(tmp_path):
+    one = Spill(ODD_ROOT, "/ssd/app-1", 5 << 30, "the RAM disk was full", 12.5, is_there=True)
+    with opened(tmp_path / "db") as database:
+        Store(database).keep_spill(one)
+        Store(database).keep_spill(replace(one, needs_bytes=6 << 30))
+    with opened(tmp_path / "db") as database:
+        assert Store(database).spills() == (replace(one, needs_bytes=6 << 30),)
+        Store(database).forget_spill(ODD_ROOT)
+        assert Store(database).spills() == ()
