@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -96,7 +97,11 @@ def restart(call: Call, names: tuple[str, ...]) -> None:
 @json_option
 @pass_call
 def status(call: Call, names: tuple[str, ...], watch: bool) -> int:
-    """Show how services are, one line each. Exits with 0 only when all are well."""
+    """Show how services are, one line each. Exits with 0 only when all are well.
+
+    What went wrong with one last is told beside it, for as long as it is remembered: until the next
+    mishap. Whether it is started again is known to the daemon, which is asked if it runs.
+    """
     found = Services(call.env)
     wanted = found.named(names) or tuple(found.declared)
     if watch:
@@ -169,11 +174,23 @@ def _look(found: Services, wanted: tuple[str, ...]) -> list[Standing]:
 
 
 def _print(call: Call, standings: list[Standing]) -> None:
+    now_s, records = time.time(), _records(call)
+    reports = [report_of(one, records.get(one.service.name), now_s) for one in standings]
     if call.as_json:
-        is_well = all(one.is_well for one in standings)
-        print_json({"ok": is_well, "services": [report_of(one, time.time()) for one in standings]})
+        print_json({"ok": all(one.is_well for one in standings), "services": reports})
     else:
-        print_lines(services_view(standings, time.time()))
+        print_lines(services_view(reports, now_s))
+
+
+def _records(call: Call) -> dict[str, Any]:
+    """Return what the daemon knows of services, by name; nothing where none runs or answers."""
+    try:
+        told = ask_status(call).get("services") or ()
+        return {one["name"]: one for one in told}
+    except (ForgeError, KeyError, TypeError):
+        return {}
+    finally:
+        call.failure_fields = {}
 
 
 def _warn_of_builds(call: Call) -> None:

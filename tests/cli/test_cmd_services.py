@@ -77,6 +77,24 @@ def test_a_failure_is_one_line_and_an_object_with_json(forge: Forge, place, env)
     assert error["slug"] == "service-failed"
 
 
+def test_status_tells_of_the_last_error_and_what_a_daemon_does_about_it(
+    forge: Forge, place, env, daemon
+):
+    (place / "home").mkdir()
+    (place / "forge.toml").write_text('[services.x]\nruns = "process"\ncommand = ["no-such"]\n')
+    forge("services", "start")
+    (told,) = json.loads(forge("services", "status", "--json").out)["services"]
+    assert "there is no no-such" in told["last_error"]["what"]
+    assert told["health"] is None  # no daemon runs, and none was started to ask
+    assert not (place / "state" / "forged.log").exists()
+    known = {"name": "x", "health": "given up", "deaths": 8, "reason": "", "again_in_s": None}
+    daemon(status=[{"type": "status", "status": {**a_status(), "services": [known]}}] * 2)
+    (told,) = json.loads(forge("services", "status", "--json").out)["services"]
+    assert (told["health"], told["deaths"]) == ("given up", 8)
+    table = forge("services", "status").out.replace("\n", " ")
+    assert "left alone after" in " ".join(table.split())
+
+
 def test_without_services_it_is_said_how_to_get_some(forge: Forge):
     told = forge("services", "status")
     assert told.code == 78

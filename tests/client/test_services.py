@@ -142,6 +142,19 @@ def test_a_port_that_a_stranger_has_is_told_with_his_name(host):
         stranger.wait()
 
 
+def test_what_failed_last_is_remembered_when_it_is_well_again(host, place):
+    port = free_port()
+    broken = declared("engine", "print('no model'); raise SystemExit(3)", port=port)
+    with pytest.raises(ServiceFailed):
+        host(broken).start((), Heard())
+    services = host(web("engine", port))
+    (standing,) = services.start((), Heard())
+    assert standing.is_well
+    assert standing.last_error
+    assert "no model" in standing.last_error.what
+    assert abs(time.time() - standing.last_error.at) < 60
+
+
 def test_what_does_not_fit_into_memory_is_not_started(host):
     services = host(web("engine", free_port(), memory="900TiB"))
     with pytest.raises(ServiceFailed, match="by the memory map"):
