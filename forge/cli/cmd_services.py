@@ -11,6 +11,7 @@ import click
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, say
 from forge.cli.render import print_json, print_lines
+from forge.cli.service_names import ServiceName
 from forge.cli.service_progress import ServiceProgress
 from forge.cli.view_services import report_of, services_view
 from forge.cli.watching import watch as watch_it
@@ -20,7 +21,7 @@ from forge.errors import ForgeError
 
 EXIT_NOT_WELL = 1
 
-names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
+names_argument = click.argument("names", metavar="[NAME]...", nargs=-1, type=ServiceName())
 
 
 @click.group(
@@ -112,7 +113,7 @@ def status(call: Call, names: tuple[str, ...], watch: bool) -> int:
 
 
 @services.command(epilog=examples("forge services logs ai-engine", "forge services logs proxy -f"))
-@click.argument("name")
+@click.argument("name", metavar="NAME", type=ServiceName())
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until Ctrl-C.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @pass_call
@@ -164,9 +165,20 @@ def status_main() -> int:
 
 
 def _main(words: list[str]) -> int:
-    from forge.cli.main import run
+    from forge.cli.main import COMPLETE_VARIABLE, run
 
+    if COMPLETE_VARIABLE in os.environ:
+        _complete_as_forge(words)
     return run([*words, *sys.argv[1:]], os.environ)
+
+
+def _complete_as_forge(words: list[str]) -> None:
+    """Have `opta-start x` completed as `forge services start x`; click reads the environment."""
+    _, blank, rest = os.environ.get("COMP_WORDS", "").partition(" ")
+    os.environ["COMP_WORDS"] = " ".join(["forge", *words]) + blank + rest
+    at = os.environ.get("COMP_CWORD", "")
+    if at.isdigit():  # bash and zsh count words; fish gives the word itself
+        os.environ["COMP_CWORD"] = str(int(at) + len(words))
 
 
 def _look(found: Services, wanted: tuple[str, ...]) -> list[Standing]:
