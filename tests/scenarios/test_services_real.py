@@ -109,6 +109,9 @@ class Host:
         settings = home / ".claude-code-router" / "config.json"
         settings.parent.mkdir()
         settings.write_text(json.dumps(self._router_settings()))
+        quiet = home / ".clawdbot" / "clawdbot.json"  # it asks nobody whether there is a newer one
+        quiet.parent.mkdir()
+        quiet.write_text('{"gateway": {"mode": "local"}, "update": {"checkOnStart": false}}')
         write_model(home / "tiny.gguf", Model(layers=2))
         self.env = {**self.daemon.env, "HOME": str(home)}
 
