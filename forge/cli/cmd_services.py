@@ -55,7 +55,7 @@ def start(call: Call, names: tuple[str, ...]) -> None:
     with ServiceProgress(quiet=call.as_json) as progress:
         standings = found.start(names, progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(epilog=examples("forge services stop", "forge services stop proxy"))
@@ -73,7 +73,7 @@ def stop(call: Call, names: tuple[str, ...]) -> None:
     with ServiceProgress(quiet=call.as_json) as progress:
         standings = found.stop(names, progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(epilog=examples("forge services restart proxy"))
@@ -87,7 +87,7 @@ def restart(call: Call, names: tuple[str, ...]) -> None:
         stopped = found.stop(names, progress)
         standings = found.start([one.service.name for one in stopped], progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(
@@ -106,10 +106,10 @@ def status(call: Call, names: tuple[str, ...], watch: bool) -> int:
     found = Services(call.env)
     wanted = found.named(names) or tuple(found.declared)
     if watch:
-        watch_it(call, lambda: _print(call, _look(found, wanted)))
-    standings = _look(found, wanted)
-    _print(call, standings)
-    return 0 if all(one.is_well for one in standings) else EXIT_NOT_WELL
+        watch_it(call, lambda: _look(call, found, wanted), lambda seen: _show(call, seen))
+    reports = _look(call, found, wanted)
+    _show(call, reports)
+    return 0 if all(one["ok"] for one in reports) else EXIT_NOT_WELL
 
 
 @services.command(epilog=examples("forge services logs ai-engine", "forge services logs proxy -f"))
@@ -181,17 +181,20 @@ def _complete_as_forge(words: list[str]) -> None:
         os.environ["COMP_CWORD"] = str(int(at) + len(words))
 
 
-def _look(found: Services, wanted: tuple[str, ...]) -> list[Standing]:
-    return [one for one in found.look_at_all() if one.service.name in wanted]
+def _look(call: Call, found: Services, wanted: tuple[str, ...]) -> list[dict[str, Any]]:
+    return _reports(call, [one for one in found.look_at_all() if one.service.name in wanted])
 
 
-def _print(call: Call, standings: list[Standing]) -> None:
+def _reports(call: Call, standings: list[Standing]) -> list[dict[str, Any]]:
     now_s, records = time.time(), _records(call)
-    reports = [report_of(one, records.get(one.service.name), now_s) for one in standings]
+    return [report_of(one, records.get(one.service.name), now_s) for one in standings]
+
+
+def _show(call: Call, reports: list[dict[str, Any]]) -> None:
     if call.as_json:
-        print_json({"ok": all(one.is_well for one in standings), "services": reports})
+        print_json({"ok": all(one["ok"] for one in reports), "services": reports})
     else:
-        print_lines(services_view(reports, now_s))
+        print_lines(services_view(reports, time.time()))
 
 
 def _records(call: Call) -> dict[str, Any]:
