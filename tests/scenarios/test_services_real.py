@@ -66,9 +66,13 @@ ready_within = "2m"
 [services.gateway]
 runs = "process"
 command = {gateway}
-env = {{ CLAWDBOT_NO_RESPAWN = "1", CLAWDBOT_SKIP_CHANNELS = "1", CLAWDBOT_DISABLE_BONJOUR = "1" }}
 port = {gateway_port}
 ready_within = "3m"
+[services.gateway.env]
+TMPDIR = "{home}"
+CLAWDBOT_NO_RESPAWN = "1"
+CLAWDBOT_SKIP_CHANNELS = "1"
+CLAWDBOT_DISABLE_BONJOUR = "1"
 """
 STAND_IN = (
     "import http.server as h, sys;"
@@ -111,7 +115,12 @@ class Host:
         settings.write_text(json.dumps(self._router_settings()))
         quiet = home / ".clawdbot" / "clawdbot.json"  # it asks nobody whether there is a newer one
         quiet.parent.mkdir()
-        quiet.write_text('{"gateway": {"mode": "local"}, "update": {"checkOnStart": false}}')
+        settings_of_gateway = {
+            "gateway": {"mode": "local"},
+            "update": {"checkOnStart": False},
+            "logging": {"file": str(home / "gateway.log")},
+        }
+        quiet.write_text(json.dumps(settings_of_gateway))
         write_model(home / "tiny.gguf", Model(layers=2))
         self.env = {**self.daemon.env, "HOME": str(home)}
 
