@@ -7,6 +7,7 @@ from forge.cli.commands import examples, root
 from forge.cli.main import COMPLETE_VARIABLE
 
 SHELLS = ("bash", "zsh", "fish")
+PROGRAMS = ("forge", "opta-start", "opta-stop", "opta-status")
 
 
 @click.command(
@@ -18,7 +19,16 @@ SHELLS = ("bash", "zsh", "fish")
 )
 @click.argument("shell", metavar="{bash|zsh|fish}", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the completion script for a shell."""
+    """Print the completion script for a shell.
+
+    It completes `forge`, and `opta-start`, `opta-stop` and `opta-status` as well.
+    """
+    for program in PROGRAMS:
+        click.echo(script_of(shell, program))
+
+
+def script_of(shell: str, program: str) -> str:
+    """Return the script by which a shell completes one of our programs."""
     kind = get_completion_class(shell)
     assert kind, "click knows these shells"
-    click.echo(kind(root, {}, "forge", COMPLETE_VARIABLE).source())
+    return kind(root, {}, program, COMPLETE_VARIABLE).source()

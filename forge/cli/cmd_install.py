@@ -6,11 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
-from forge.cli.cmd_completion import SHELLS
-from forge.cli.commands import Call, examples, json_option, pass_call, root
-from forge.cli.main import COMPLETE_VARIABLE
+from forge.cli.cmd_completion import PROGRAMS, SHELLS, script_of
+from forge.cli.commands import Call, examples, json_option, pass_call
 from forge.cli.man_pages import man_pages
 from forge.cli.questions import say
 from forge.cli.render import plain, print_json
@@ -85,14 +83,10 @@ def uninstall(call: Call, dry_run: bool) -> None:
     click.echo("Forge is not installed any more")
 
 
-def completions() -> dict[str, str]:
-    """Return the completion script of each shell."""
-    kinds = {shell: get_completion_class(shell) for shell in SHELLS}
-    return {
-        shell: kind(root, {}, "forge", COMPLETE_VARIABLE).source()
-        for shell, kind in kinds.items()
-        if kind
-    }
+def completions() -> dict[tuple[str, str], str]:
+    """Return the completion scripts, by shell and program."""
+    pairs = ((shell, program) for shell in SHELLS for program in PROGRAMS)
+    return {pair: script_of(*pair) for pair in pairs}
 
 
 def _show(step: Step) -> None:

@@ -1,5 +1,7 @@
 """`forge queue`: who waits to build, in order, and for what."""
 
+from typing import Any
+
 import click
 
 from forge.cli.commands import Call, examples, json_option, pass_call
@@ -26,12 +28,12 @@ def queue(call: Call, watch: bool) -> None:
     there too. Never starts a daemon.
     """
     if watch:
-        watch_it(call, lambda: _show(call))
-    _show(call)
+        watch_it(call, lambda: ask_status(call), lambda status: _show(call, status))
+    _show(call, ask_status(call))
 
 
-def _show(call: Call) -> None:
-    report = queue_report(ask_status(call))
+def _show(call: Call, status: dict[str, Any]) -> None:
+    report = queue_report(status)
     if call.as_json:
         print_json(report)
     else:

@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import click
 
 from forge.cli.commands import Call, Group, examples, json_option, pass_call
 from forge.cli.questions import ask_status, say
 from forge.cli.render import print_json, print_lines
+from forge.cli.service_names import ServiceName
 from forge.cli.service_progress import ServiceProgress
 from forge.cli.view_services import report_of, services_view
 from forge.cli.watching import watch as watch_it
@@ -19,7 +21,7 @@ from forge.errors import ForgeError
 
 EXIT_NOT_WELL = 1
 
-names_argument = click.argument("names", metavar="[NAME]...", nargs=-1)
+names_argument = click.argument("names", metavar="[NAME]...", nargs=-1, type=ServiceName())
 
 
 @click.group(
@@ -53,7 +55,7 @@ def start(call: Call, names: tuple[str, ...]) -> None:
     with ServiceProgress(quiet=call.as_json) as progress:
         standings = found.start(names, progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(epilog=examples("forge services stop", "forge services stop proxy"))
@@ -71,7 +73,7 @@ def stop(call: Call, names: tuple[str, ...]) -> None:
     with ServiceProgress(quiet=call.as_json) as progress:
         standings = found.stop(names, progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(epilog=examples("forge services restart proxy"))
@@ -85,7 +87,7 @@ def restart(call: Call, names: tuple[str, ...]) -> None:
         stopped = found.stop(names, progress)
         standings = found.start([one.service.name for one in stopped], progress)
     if call.as_json:
-        _print(call, standings)
+        _show(call, _reports(call, standings))
 
 
 @services.command(
@@ -96,18 +98,22 @@ def restart(call: Call, names: tuple[str, ...]) -> None:
 @json_option
 @pass_call
 def status(call: Call, names: tuple[str, ...], watch: bool) -> int:
-    """Show how services are, one line each. Exits with 0 only when all are well."""
+    """Show how services are, one line each. Exits with 0 only when all are well.
+
+    What went wrong with one last is told beside it, for as long as it is remembered: until the next
+    mishap. Whether it is started again is known to the daemon, which is asked if it runs.
+    """
     found = Services(call.env)
     wanted = found.named(names) or tuple(found.declared)
     if watch:
-        watch_it(call, lambda: _print(call, _look(found, wanted)))
-    standings = _look(found, wanted)
-    _print(call, standings)
-    return 0 if all(one.is_well for one in standings) else EXIT_NOT_WELL
+        watch_it(call, lambda: _look(call, found, wanted), lambda seen: _show(call, seen))
+    reports = _look(call, found, wanted)
+    _show(call, reports)
+    return 0 if all(one["ok"] for one in reports) else EXIT_NOT_WELL
 
 
 @services.command(epilog=examples("forge services logs ai-engine", "forge services logs proxy -f"))
-@click.argument("name")
+@click.argument("name", metavar="NAME", type=ServiceName())
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until Ctrl-C.")
 @click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @pass_call
@@ -159,21 +165,47 @@ def status_main() -> int:
 
 
 def _main(words: list[str]) -> int:
-    from forge.cli.main import run
+    from forge.cli.main import COMPLETE_VARIABLE, run
 
+    if COMPLETE_VARIABLE in os.environ:
+        _complete_as_forge(words)
     return run([*words, *sys.argv[1:]], os.environ)
 
 
-def _look(found: Services, wanted: tuple[str, ...]) -> list[Standing]:
-    return [one for one in found.look_at_all() if one.service.name in wanted]
+def _complete_as_forge(words: list[str]) -> None:
+    """Have `opta-start x` completed as `forge services start x`; click reads the environment."""
+    _, blank, rest = os.environ.get("COMP_WORDS", "").partition(" ")
+    os.environ["COMP_WORDS"] = " ".join(["forge", *words]) + blank + rest
+    at = os.environ.get("COMP_CWORD", "")
+    if at.isdigit():  # bash and zsh count words; fish gives the word itself
+        os.environ["COMP_CWORD"] = str(int(at) + len(words))
 
 
-def _print(call: Call, standings: list[Standing]) -> None:
+def _look(call: Call, found: Services, wanted: tuple[str, ...]) -> list[dict[str, Any]]:
+    return _reports(call, [one for one in found.look_at_all() if one.service.name in wanted])
+
+
+def _reports(call: Call, standings: list[Standing]) -> list[dict[str, Any]]:
+    now_s, records = time.time(), _records(call)
+    return [report_of(one, records.get(one.service.name), now_s) for one in standings]
+
+
+def _show(call: Call, reports: list[dict[str, Any]]) -> None:
     if call.as_json:
-        is_well = all(one.is_well for one in standings)
-        print_json({"ok": is_well, "services": [report_of(one, time.time()) for one in standings]})
+        print_json({"ok": all(one["ok"] for one in reports), "services": reports})
     else:
-        print_lines(services_view(standings, time.time()))
+        print_lines(services_view(reports, time.time()))
+
+
+def _records(call: Call) -> dict[str, Any]:
+    """Return what the daemon knows of services, by name; nothing where none runs or answers."""
+    try:
+        told = ask_status(call).get("services") or ()
+        return {one["name"]: one for one in told}
+    except (ForgeError, KeyError, TypeError):
+        return {}
+    finally:
+        call.failure_fields = {}
 
 
 def _warn_of_builds(call: Call) -> None:

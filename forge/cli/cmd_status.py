@@ -1,5 +1,7 @@
 """`forge status`: what is going on, asked of the daemon that runs."""
 
+from typing import Any
+
 import click
 
 from forge.cli.commands import Call, examples, json_option, pass_call
@@ -27,12 +29,11 @@ def status(call: Call, watch: bool) -> None:
     runs, it says so and exits with 69.
     """
     if watch:
-        watch_it(call, lambda: _show(call))
-    _show(call)
+        watch_it(call, lambda: ask_status(call), lambda report: _show(call, report))
+    _show(call, ask_status(call))
 
 
-def _show(call: Call) -> None:
-    report = ask_status(call)
+def _show(call: Call, report: dict[str, Any]) -> None:
     if call.as_json:
         print_json(report)
     else:

@@ -10,17 +10,24 @@ import forge
 from forge.cli.commands import HELP_OPTIONS, root
 from forge.config import SETTINGS
 
+OPTA = ("start", "stop", "status")
+"""Commands of `forge services` that have a name of their own."""
+
 _HEAD = '.TH "{name}" "{section}" "" "Opta Forge {version}" "Opta Forge"\n'
 
 
 def man_pages() -> dict[str, str]:
-    """Return the pages by file name: `forge.1`, one for each of its commands, `forge.toml.5`."""
+    """Return the pages by file name: `forge.1`, one for each command, `forge.toml.5`."""
     pages = {"forge.1": _page(root, "forge")}
     context = _context(root, "forge")
     for name in root.list_commands(context):
         command = root.get_command(context, name)
         assert command, f"{name} is a command"
         pages[f"forge-{name}.1"] = _page(command, f"forge {name}")
+        if isinstance(command, click.Group) and name == "services":
+            pages |= {
+                f"opta-{verb}.1": _page(command.commands[verb], f"opta-{verb}") for verb in OPTA
+            }
     pages["forge.toml.5"] = _settings_page()
     return pages
 

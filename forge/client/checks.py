@@ -14,7 +14,7 @@ import forge
 from forge import config, paths
 from forge.client import inference
 from forge.client.checks_host import host_rows
-from forge.client.checks_inference import server_rows
+from forge.client.checks_inference import flags_row, server_rows
 from forge.client.checks_tools import tool_rows
 from forge.client.connection import connect
 from forge.core import checkup
@@ -42,6 +42,7 @@ def check_all(env: Mapping[str, str], memory: Memory | None = None) -> list[Row]
         *daemon_rows(status, env),
         *memory_rows(env, status, memory or open_memory()),
         *server_rows(env, status),
+        flags_row(env),
         *state_rows(paths.state_dir(env)),
         jobserver_row(env, status),
         *tool_rows(env),

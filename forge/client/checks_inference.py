@@ -4,8 +4,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from forge.core import checkup
-from forge.core.checkup import Row
+from forge.client import inference
+from forge.core import checkup, checkup_inference
+from forge.core.checkup import Row, Verdict
 from forge.core.checkup_inference import (
     WIRED_COLLECTOR,
     collector_row,
@@ -14,7 +15,7 @@ from forge.core.checkup_inference import (
     unasked,
     victim_row,
 )
-from forge.errors import ForgeError
+from forge.errors import ConfigInvalid, ForgeError
 from forge.host.commands import run_command
 from forge.host.small_files import read_text
 
@@ -33,6 +34,20 @@ def server_rows(env: Mapping[str, str], status: Mapping[str, Any] | None) -> lis
         elif one.get("pid"):
             rows += _victim_rows(one["url"], one["pid"])
     return [*rows, *(_collector_rows(env) if is_mac else [])]
+
+
+def flags_row(env: Mapping[str, str]) -> Row:
+    """Look at how forge.toml has the server started."""
+    name = "llama-server flags"
+    try:
+        told = inference.plan_configured(env)
+    except inference.ModelUnset:
+        return Row(name, Verdict.OK, "forge.toml starts no server")
+    except ConfigInvalid:
+        return Row(name, Verdict.UNKNOWN, "forge.toml cannot be read")  # which has a row of its own
+    except ForgeError as error:
+        return Row(name, Verdict.FAIL, error.message, error.hint or "`forge inference plan`")
+    return checkup_inference.flags_row(told.surprises, told.unasked)
 
 
 def _victim_rows(url: str, pid: int) -> list[Row]:

@@ -47,13 +47,13 @@ def steps(
     *,
     user: str | None,
     wrapper: bool,
-    completions: Mapping[str, str],
+    completions: Mapping[tuple[str, str], str],
     manuals: Mapping[str, str],
 ) -> tuple[Step, ...]:
     """Return what an installation consists of here.
 
     `user`: for the machine, running as that user; None: for whoever asks. `completions` are scripts
-    by shell, `manuals` pages by their file name. Raises UsageMistake.
+    by shell and program, `manuals` pages by their file name. Raises UsageMistake.
     """
     is_mac = env.get("FORGE_PLATFORM", sys.platform) == "darwin"
     if user is not None:
@@ -119,19 +119,19 @@ def _launchd_steps(env: Mapping[str, str], user: str | None) -> tuple[Step, ...]
 def _page_steps(
     env: Mapping[str, str],
     user: str | None,
-    completions: Mapping[str, str],
+    completions: Mapping[tuple[str, str], str],
     manuals: Mapping[str, str],
 ) -> tuple[Step, ...]:
     share = "/usr/local/share" if user else os.path.join(paths.home(env), ".local", "share")
     fish = f"{share}/fish/vendor_completions.d" if user else _config(env, "fish/completions")
     places = {
-        "bash": f"{share}/bash-completion/completions/forge",
-        "zsh": f"{share}/zsh/site-functions/_forge",
-        "fish": f"{fish}/forge.fish",
+        "bash": (f"{share}/bash-completion/completions/", ""),
+        "zsh": (f"{share}/zsh/site-functions/_", ""),
+        "fish": (f"{fish}/", ".fish"),
     }
     shells = (
-        File(places[shell], text, f"{shell} completes command lines of forge")
-        for shell, text in completions.items()
+        File(program.join(places[shell]), text, f"{shell} completes command lines of {program}")
+        for (shell, program), text in completions.items()
     )
     pages = (
         File(f"{share}/man/man{name.rpartition('.')[2]}/{name}", text, "its manual")

@@ -7,7 +7,7 @@ that fails ends the start, with its last words: what comes after it would fail f
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from forge import config, paths
@@ -22,6 +22,7 @@ from forge.host.port_owner import owner_of
 from forge.host.process_memory import tree_bytes
 from forge.host.readiness import ask_ready
 from forge.host.service_doors import Found, ServiceDoor, ServiceFailed, log_file, open_doors
+from forge.host.service_errors import LastError, read_last_error, write_last_error
 from forge.host.service_state import Wishes, alone, read_wishes, write_wishes
 from forge.host.service_versions import ServiceVersions
 
@@ -40,7 +41,7 @@ class NoServices(ForgeError):
 class Standing:
     """How one service stands. `said` is why it is not ready, `stranger` who has its port.
 
-    `planned_bytes` is its part of the memory map.
+    `planned_bytes` is its part of the memory map, `last_error` what went wrong last, even long ago.
     """
 
     service: Service
@@ -51,6 +52,7 @@ class Standing:
     memory_bytes: int | None = None
     planned_bytes: int = 0
     version: str = ""
+    last_error: LastError | None = None
 
     @property
     def is_well(self) -> bool:
@@ -104,20 +106,7 @@ class Services:
 
     def look(self, service: Service) -> Standing:
         """Look at one service. What cannot be asked is said, and never raises."""
-        planned_bytes = self._needs_bytes(service)
-        try:
-            found = self._doors[service.runs].find(service)
-        except ServiceFailed as error:
-            return Standing(service, None, False, error.message, planned_bytes=planned_bytes)
-        if found is None:
-            owner = owner_of(service.port) if service.port else None
-            stranger, why = str(owner or ""), self._why(service)
-            return Standing(service, None, False, why, stranger, planned_bytes=planned_bytes)
-        told = ask_ready(service, self._env)
-        return Standing(
-            service, found, told.is_ready, told.said, "",
-            tree_bytes(found.pid), planned_bytes, self._versions.of(service, found),
-        )  # fmt: skip
+        return replace(self._seen(service), last_error=read_last_error(self.own_dir, service.name))
 
     def look_at_all(self) -> list[Standing]:
         """Look at all services, in the order of starting."""
@@ -154,13 +143,32 @@ class Services:
         """Return the file that holds a service's output."""
         return log_file(service, self._env, self.own_dir)
 
+    def _seen(self, service: Service) -> Standing:
+        planned_bytes = self._needs_bytes(service)
+        try:
+            found = self._doors[service.runs].find(service)
+        except ServiceFailed as error:
+            return Standing(service, None, False, error.message, planned_bytes=planned_bytes)
+        if found is None:
+            owner = owner_of(service.port) if service.port else None
+            stranger, why = str(owner or ""), self._why(service)
+            return Standing(service, None, False, why, stranger, planned_bytes=planned_bytes)
+        told = ask_ready(service, self._env)
+        return Standing(
+            service, found, told.is_ready, told.said, "",
+            tree_bytes(found.pid, self._env), planned_bytes, self._versions.of(service, found),
+        )  # fmt: skip
+
     def _start_wanted(self, service: Service, tell: Progress) -> Standing:
         """Start one, and have it watched only if that went well: its person knows what failed."""
         self._wish(wanted={service.name})
         try:
             return self._start_one(service, tell)
-        except BaseException:
+        except BaseException as error:
             self._wish(unwanted={service.name})
+            if isinstance(error, ServiceFailed):
+                what = f"{error.message}: {error.hint}" if error.hint else error.message
+                write_last_error(self.own_dir, service.name, LastError(time.time(), what))
             raise
 
     def _start_one(self, service: Service, tell: Progress) -> Standing:

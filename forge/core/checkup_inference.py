@@ -4,16 +4,20 @@ On macOS the system unwires what the GPU has not used for a while, and the serve
 ask for it again and again; what only root can set is said with the command that sets it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from forge.core.build_cgroup import BUILD_OOM_SCORE_ADJ
 from forge.core.checkup import Row, Verdict
+from forge.core.inference_surprises import Surprise
 from forge.core.units import show_bytes
 
 Report = Mapping[str, Any]
 LOCKED_SHARE = 0.98
 """So much of a model is locked where all of it is: the file has a head that nobody locks."""
+
+HARMLESS = ("slot-context", "context-rounded", "prompt-cache", "metrics-off")
+"""Surprises that a sound configuration has as well: they are told where it is planned."""
 
 KEEP_ALIVE = "GGML_METAL_RESIDENCY_KEEP_ALIVE_S"
 KEEP_ALIVE_S = 2_592_000
@@ -52,6 +56,21 @@ def _memory_row(one: Report) -> Row:
         hint = "start it with locked memory (`--mlock`, or `--load-mode mmap+mlock`)"
         return Row(name, Verdict.WARN, finding, hint)
     return Row(name, Verdict.OK, f"{finding}: {show_bytes(expected)} in memory")
+
+
+def flags_row(surprises: Sequence[Surprise], unasked: str = "") -> Row:
+    """Judge how the configured server is to be started; `unasked` is why no build was asked."""
+    name, hint = "llama-server flags", "`forge inference plan` says more"
+    fatal = [one for one in surprises if one.fatal]
+    if fatal:
+        return Row(name, Verdict.FAIL, fatal[0].says, fatal[0].hint or hint)
+    worse = [one for one in surprises if one.key not in HARMLESS]
+    if worse:
+        more = f"; and {len(worse) - 1} more" if len(worse) > 1 else ""
+        return Row(name, Verdict.WARN, f"{worse[0].says}{more}", worse[0].hint or hint)
+    if unasked:
+        return Row(name, Verdict.UNKNOWN, f"no llama-server was asked: {unasked}")
+    return Row(name, Verdict.OK, "nothing in them is amiss")
 
 
 def victim_row(url: str, score_adj: int) -> Row:

@@ -21,7 +21,16 @@ class StartService:
     service: Service
 
 
-ServiceAction = LookAtServices | StartService
+@dataclass(frozen=True, slots=True)
+class KeepLastError:
+    """Remember what went wrong with a service last; `at` is seconds since the epoch."""
+
+    name: str
+    at: float
+    what: str
+
+
+ServiceAction = LookAtServices | StartService | KeepLastError
 
 
 @dataclass(frozen=True, slots=True)

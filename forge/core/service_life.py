@@ -11,7 +11,7 @@ from forge.core.actions import Action, Log
 from forge.core.moment import Moment
 from forge.core.pressure import Rung
 from forge.core.service import Runs, Service
-from forge.core.service_actions import LookAtServices, StartService
+from forge.core.service_actions import KeepLastError, LookAtServices, StartService
 from forge.core.service_watch import Health, Record, judge_all
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class ServiceLife:
             self.records[name] = verdict.record
             if verdict.news:
                 actions.append(Log("service.news", {"service": name, "what": verdict.news}))
+            if verdict.is_death:
+                reason = verdict.record.reason
+                what = f"died: {reason}" if reason else "died"
+                actions.append(KeepLastError(name, now.wall_s, what))
             if verdict.starts:
                 actions.append(StartService(services[name]))
         return actions
@@ -73,7 +77,10 @@ class ServiceLife:
     def not_started(self, event: service_actions.ServiceNotStarted, now: Moment) -> list[Action]:
         """Take note of a start that failed: the next look finds the service dead once more."""
         what = f"cannot be started: {event.reason}"
-        return [Log("service.news", {"service": event.name, "what": what})]
+        return [
+            Log("service.news", {"service": event.name, "what": what}),
+            KeepLastError(event.name, now.wall_s, what),
+        ]
 
     def report(self, now: Moment) -> list[dict[str, Any]]:
         """Build the part of the status that tells of services; times are seconds."""

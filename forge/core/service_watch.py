@@ -60,11 +60,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from a look: the new record, whether to start it now, and what is news."""
+    """What follows from a look: the new record, whether to start it now, what is news."""
 
     record: Record
     starts: bool = False
     news: str = ""
+    is_death: bool = False
 
 
 def judge(was: Record, look: Look, now_s: float, *, may_restart: bool, is_tight: bool) -> Verdict:
@@ -86,11 +87,12 @@ def _alive(was: Record, look: Look, now_s: float) -> Verdict:
     if look.is_ready:
         well_since_s = now_s if is_new or was.well_since_s is None else was.well_since_s
         deaths = () if now_s - well_since_s >= WELL_S else was.deaths
-        record = Record(Health.WELL, look.pid, deaths, well_since_s)
+        record = Record(Health.WELL, look.pid, deaths, well_since_s, reason=was.reason)
         return Verdict(record, news="" if was.health is Health.WELL and not is_new else "is well")
     if is_new or was.well_since_s is None:
         news = f"is starting, pid {look.pid}" if is_new else ""
-        return Verdict(Record(Health.STARTING, look.pid, was.deaths), news=news)
+        record = Record(Health.STARTING, look.pid, was.deaths, reason=was.reason)
+        return Verdict(record, news=news)
     unready = was.unready + 1
     if unready < PATIENCE:
         return Verdict(replace(was, unready=unready))
@@ -109,16 +111,16 @@ def _dead(was: Record, look: Look, now_s: float, *, may_restart: bool, is_tight:
     news = (f"died: {reason}" if reason else "died") if is_news else ""
     if len(deaths) >= MOST:
         record = Record(Health.GIVEN_UP, None, deaths, reason=reason)
-        return Verdict(
-            record, news=f"died {len(deaths)} times; it is left alone until you start it"
-        )
+        news = f"died {len(deaths)} times; it is left alone until you start it"
+        return Verdict(record, news=news, is_death=is_news)
     due_s = was.due_s if not is_news and was.due_s is not None else now_s + backoff_s(len(deaths))
     record = Record(Health.DIED, None, deaths, None, due_s, reason=reason)
     if may_restart and not is_tight and now_s >= due_s:
         # Counted as starting, so that one that dies before the next look has died once more.
         again = replace(record, health=Health.STARTING, due_s=None)
-        return Verdict(again, starts=True, news=f"{news or 'is dead'}; it is started again")
-    return Verdict(record, news=news)
+        news = f"{news or 'is dead'}; it is started again"
+        return Verdict(again, starts=True, news=news, is_death=is_news)
+    return Verdict(record, news=news, is_death=is_news)
 
 
 def backoff_s(deaths: int) -> float:

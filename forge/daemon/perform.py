@@ -121,6 +121,7 @@ class Performer:
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
             service_actions.LookAtServices: services.look,
             service_actions.StartService: services.start,
+            service_actions.KeepLastError: services.keep_last_error,
             actions.Quit: lambda _action: quit_daemon(),
             **self._tasks.does(),
         }

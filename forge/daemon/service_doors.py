@@ -19,6 +19,7 @@ from forge.host.port_owner import owner_of
 from forge.host.processes import Process, is_alive
 from forge.host.readiness import ask_ready
 from forge.host.service_doors import ServiceFailed, log_file, open_doors
+from forge.host.service_errors import LastError, write_last_error
 from forge.host.service_state import alone, is_busy, read_wishes
 
 READY_EVERY_S = 15.0
@@ -44,6 +45,11 @@ class ServiceDoors:
     def start(self, action: service_actions.StartService) -> None:
         """Start a service again, if it is still wanted and dead."""
         self._thread.submit(self._start, action.service)
+
+    def keep_last_error(self, action: service_actions.KeepLastError) -> None:
+        """Remember what went wrong with a service last."""
+        error = LastError(action.at, action.what)
+        self._thread.submit(write_last_error, self._own_dir, action.name, error)
 
     def close(self) -> None:
         """Let the thread end."""

@@ -1,4 +1,7 @@
-"""Services that are jobs of launchd, in the user's domain: gui/UID, or user/UID without a GUI.
+"""Services that are jobs of launchd, in the user's domain or in the system's.
+
+The user's is gui/UID, or user/UID without a GUI. LaunchDaemons, which need nobody to log in, are in
+`system`: anybody may look at them, and only root starts and stops them.
 
 Of `launchctl print`, only lines with a single tab are the job's own: nested blocks repeat `state`
 and `pid`. A job that is bootstrapped over SSH while nobody is logged in at the screen is loaded and
@@ -18,6 +21,11 @@ from forge.host.service_doors import Found, ServiceFailed, end_gracefully, expan
 DEADLINE_S = 15.0
 APPEARS_WITHIN_S = 5.0
 AGENTS = "~/Library/LaunchAgents"
+SYSTEM = "system"
+DAEMONS = "/Library/LaunchDaemons"
+ENDING = (3, 36, 113)
+"""Codes by which bootout says that the job ends (EINPROGRESS), or is gone already."""
+
 _OWN_LINE = re.compile(r"^\t([a-z][a-z ]*) = (.*)$", re.MULTILINE)
 
 
@@ -45,14 +53,7 @@ class LaunchdDoor:
         """Load the job if it is not, and start it. Raises ServiceFailed."""
         job = self._job(service)
         if job is None:
-            domain = self._domains()[0]
-            plist = os.path.join(expanded(AGENTS, self._env), f"{service.unit}.plist")
-            if not os.path.exists(plist):
-                label = service.unit
-                raise ServiceFailed(
-                    f"`{service.name}`: launchd does not know {label}, and there is no {plist}",
-                    hint=f"install it, or set `services.{service.name}.unit` to its label",
-                )
+            domain, plist = self._declared(service)
             self._must(service, ["launchctl", "bootstrap", domain, plist])
         else:
             domain = job[0]
@@ -69,7 +70,7 @@ class LaunchdDoor:
         """Take the job out of launchd, which would start it again otherwise."""
         running, job = self.find(service), self._job(service)
         if job:
-            self._launchctl(["launchctl", "bootout", f"{job[0]}/{service.unit}"])
+            self._must(service, ["launchctl", "bootout", f"{job[0]}/{service.unit}"], ENDING)
         if running:
             end_gracefully(running.process, service.stop_within_s)
 
@@ -81,6 +82,19 @@ class LaunchdDoor:
         code = job[1].get("last exit code", "")
         reason = job[1].get("last exit reason") or (f"exit code {code}" if code else "")
         return "" if code in ("0", "(never exited)") else reason
+
+    def _declared(self, service: Service) -> tuple[str, str]:
+        """Return the domain and the plist of a job that is not loaded. Raises ServiceFailed."""
+        agent = os.path.join(expanded(AGENTS, self._env), f"{service.unit}.plist")
+        if os.path.exists(agent):
+            return self._domains()[0], agent
+        daemon = os.path.join(DAEMONS, f"{service.unit}.plist")
+        if os.path.exists(daemon):
+            return SYSTEM, daemon
+        raise ServiceFailed(
+            f"`{service.name}`: launchd does not know {service.unit}, and there is no {agent}",
+            hint=f"install it, or set `services.{service.name}.unit` to its label",
+        )
 
     def _why_not(self, service: Service) -> str:
         job = self._job(service)
@@ -96,14 +110,16 @@ class LaunchdDoor:
                 return domain, read_job(told.stdout)
         return None
 
-    def _domains(self) -> tuple[str, str]:
-        return f"gui/{os.getuid()}", f"user/{os.getuid()}"
+    def _domains(self) -> tuple[str, ...]:
+        return f"gui/{os.getuid()}", f"user/{os.getuid()}", SYSTEM
 
-    def _must(self, service: Service, argv: list[str]) -> None:
+    def _must(self, service: Service, argv: list[str], also: tuple[int, ...] = ()) -> None:
         told = self._launchctl(argv)
-        if told.exit_code:
+        if told.exit_code and told.exit_code not in also:
             said = (told.text.splitlines() or [f"exit code {told.exit_code}"])[-1]
-            raise ServiceFailed(f"`{service.name}`: `{' '.join(argv[:2])}` says: {said}")
+            needs_root = any(word.startswith(f"{SYSTEM}/") or word == SYSTEM for word in argv)
+            hint = f"`sudo {' '.join(argv)}`" if needs_root and os.geteuid() else None
+            raise ServiceFailed(f"`{service.name}`: `{' '.join(argv[:2])}` says: {said}", hint=hint)
 
     def _launchctl(self, argv: list[str]) -> CommandResult:
         try:

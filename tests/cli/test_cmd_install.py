@@ -58,6 +58,9 @@ def test_it_is_installed_and_taken_back_whole(forge: Forge, place, manager):
     assert forge("install", "--no-wrapper").code == 0
     files = all_files(place)
     assert {UNIT, ".local/share/bash-completion/completions/forge"} <= files
+    assert ".local/share/zsh/site-functions/_opta-start" in files
+    assert ".local/share/man/man1/opta-status.1" in files
+    assert ".config/fish/completions/opta-stop.fish" in files
     assert {".local/share/man/man1/forge-status.1", ".local/share/man/man5/forge.toml.5"} <= files
     assert manager().read_text().splitlines() == [
         "systemctl --user daemon-reload",
@@ -91,6 +94,19 @@ def test_to_install_again_replaces_what_is_old(forge: Forge, place, manager):
     assert forge("install", "--no-wrapper").code == 0
     assert unit.exists()
     assert not stale.exists()
+
+
+def test_to_install_again_restarts_the_daemon_and_spares_what_it_has_started(
+    forge: Forge, place, manager
+):
+    assert forge("install", "--no-wrapper").code == 0
+    manager().write_text("")
+    assert forge("install", "--no-wrapper").code == 0
+    calls = manager().read_text().splitlines()
+    ended = calls.index("systemctl --user disable --now forged.service")
+    assert ended < calls.index("systemctl --user enable --now forged.service")
+    unit = (place / "home" / UNIT).read_text().splitlines()
+    assert "KillMode=process" in unit  # the daemon alone is ended: builds and services are not
 
 
 def test_a_file_that_somebody_changed_is_left_to_them(forge: Forge, place, manager):

@@ -1,6 +1,7 @@
 """`forge services` and the `opta-` commands, with a real service."""
 
 import json
+import plistlib
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from forge.cli import cmd_services
 from forge.config import load
 from tests.cli.conftest import Forge
 from tests.cli.fakes import a_status
+from tests.macos.fixtures import simulated_mac  # noqa: F401  # a fixture
 
 SERVER = (
     "import http.server as h, sys;"
@@ -75,6 +77,64 @@ def test_a_failure_is_one_line_and_an_object_with_json(forge: Forge, place, env)
     assert "Traceback" not in told.err
     error = json.loads(forge("services", "start", "--json").out)["error"]
     assert error["slug"] == "service-failed"
+
+
+def test_without_screen_a_start_says_the_way_out_and_status_why(forge: Forge, place, env):
+    (place / "home").mkdir()
+    (place / "forge.toml").write_text('[services.x]\nruns = "screen"\ncommand = ["sleep", "60"]\n')
+    env["PATH"] = str(place / "home")
+    started = forge("services", "start")
+    assert started.code == 69
+    assert "there is no screen" in started.err
+    assert "set `runs` of the service to process" in started.err
+    status = forge("services", "status")
+    assert status.code == 1
+    assert "there is no screen" in " ".join(status.out.split())
+
+
+@pytest.fixture
+def over_ssh(simulated_mac, place, env, monkeypatch):  # noqa: F811
+    """A Mac where nobody is logged in at the screen: launchd takes agents and starts none."""
+    monkeypatch.setattr("forge.host.service_launchd.APPEARS_WITHIN_S", 0.3)
+    env |= {**simulated_mac.env, "HOME": env["HOME"]}
+    agents = place / "home" / "Library" / "LaunchAgents"
+    agents.mkdir(parents=True)
+    job = {"Label": "com.example.gateway", "ProgramArguments": ["sleep", "60"]}
+    (agents / "com.example.gateway.plist").write_bytes(plistlib.dumps(job))
+    simulated_mac.fault("launchctl.kickstart", pends=True)
+    (place / "forge.toml").write_text(
+        '[services.gateway]\nruns = "launchd"\nunit = "com.example.gateway"\n'
+        '[services.after]\nruns = "process"\ncommand = ["sleep", "60"]\nafter = ["gateway"]\n'
+    )
+
+
+def test_over_ssh_with_nobody_at_the_screen_a_start_says_what_launchd_does(forge: Forge, over_ssh):
+    started = forge("services", "start")
+    assert started.code == 69
+    assert "launchd has not started com.example.gateway (not running" in started.err
+    assert "over SSH" in started.err
+    assert "LaunchDaemon" in started.err
+    told = json.loads(forge("services", "status", "--json").out)["services"]
+    assert [one["state"] for one in told] == ["down", "down"]  # what needs it was not tried
+    assert "over SSH" in told[0]["last_error"]["what"]
+
+
+def test_status_tells_of_the_last_error_and_what_a_daemon_does_about_it(
+    forge: Forge, place, env, daemon
+):
+    (place / "home").mkdir()
+    (place / "forge.toml").write_text('[services.x]\nruns = "process"\ncommand = ["no-such"]\n')
+    forge("services", "start")
+    (told,) = json.loads(forge("services", "status", "--json").out)["services"]
+    assert "there is no no-such" in told["last_error"]["what"]
+    assert told["health"] is None  # no daemon runs, and none was started to ask
+    assert not (place / "state" / "forged.log").exists()
+    known = {"name": "x", "health": "given up", "deaths": 8, "reason": "", "again_in_s": None}
+    daemon(status=[{"type": "status", "status": {**a_status(), "services": [known]}}] * 2)
+    (told,) = json.loads(forge("services", "status", "--json").out)["services"]
+    assert (told["health"], told["deaths"]) == ("given up", 8)
+    table = forge("services", "status").out.replace("\n", " ")
+    assert "left alone after" in " ".join(table.split())
 
 
 def test_without_services_it_is_said_how_to_get_some(forge: Forge):

@@ -187,6 +187,8 @@ def test_there_is_a_completion_script_for_each_shell(forge: Forge, shell):
     result = forge("completion", shell)
     assert result.code == 0
     assert "_FORGE_COMPLETE" in result.out
+    for program in ("opta-start", "opta-stop", "opta-status"):
+        assert program in result.out
 
 
 @pytest.mark.parametrize(
@@ -197,13 +199,39 @@ def test_there_is_a_completion_script_for_each_shell(forge: Forge, shell):
         ("forge disk un", "plain,unmount"),
         ("forge disk unmount --fo", "plain,--force"),
         ("forge build sr", "file,sr"),
+        ("forge services start eng", "plain,engine"),
+        ("forge services logs eng", "plain,engine"),
     ],
 )
 def test_shells_are_told_what_may_come_next(env, words, offered):
+    declare_engine(env)
     asked = {"_FORGE_COMPLETE": "bash_complete", "COMP_WORDS": words,
              "COMP_CWORD": str(len(words.split()) - 1)}  # fmt: skip
     result = run_forge({**env, **asked})
     assert offered in result.stdout.splitlines()
+
+
+def declare_engine(env):
+    Path(env["FORGE_CONFIG"]).write_text('[services.engine]\nruns = "process"\ncommand = ["x"]\n')
+
+
+@pytest.mark.parametrize(("shell", "words", "at", "offered"), [
+    ("bash", "opta-start e", "1", "plain,engine"),
+    ("bash", "opta-start engine ", "2", ""),  # it is named already
+    ("bash", "opta-status --j", "1", "plain,--json"),
+    ("zsh", "opta-stop ", "1", "plain\nengine\nengine"),
+    ("fish", "opta-start e", "e", "plain,engine"),
+])  # fmt: skip
+def test_the_opta_commands_are_completed_as_well(env, shell, words, at, offered):
+    declare_engine(env)
+    verb = words.split()[0].removeprefix("opta-")
+    asked = {"_FORGE_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": at}
+    code = f"from forge.cli.cmd_services import {verb}_main; raise SystemExit({verb}_main())"
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={**env, **asked}, capture_output=True, text=True
+    )
+    assert told.stderr == ""
+    assert told.stdout.startswith(offered) if offered else not told.stdout.strip()
 
 
 @pytest.mark.parametrize("group", ["disk", "target", "daemon", "config"])

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from forge.client import checks, checks_tools
+from forge.client import checks, checks_inference, checks_tools
 from forge.core.checkup import Verdict
 from forge.core.memory import Reading, Swap
 from forge.core.units import MIB
+from tests.llama.models import TINY, write_model
+from tests.llama.shapes import RECORDINGS
 from tests.macos.fixtures import simulated_mac  # noqa: F401  # a fixture
 
 GIB = 1024 * MIB
@@ -106,6 +108,30 @@ def test_what_is_charged_to_the_cgroup_is_read_from_it(tmp_path):
     assert checks.used_bytes({"directory": str(tmp_path), "version": 2}) == 4096
     assert checks.used_bytes({"directory": str(tmp_path), "version": 1}) is None
     assert checks.used_bytes({"directory": None, "version": None}) is None
+
+
+@pytest.mark.parametrize(("more", "verdict", "words"), [
+    (None, Verdict.OK, "starts no server"),
+    ("", Verdict.OK, "nothing in them is amiss"),
+    ("lock = false", Verdict.WARN, "the weights are not locked"),
+    ('model = "/no-such.gguf"', Verdict.FAIL, "/no-such.gguf"),
+    ('slots = "many"', Verdict.UNKNOWN, "cannot be read"),
+    ('args = ["--no-such-flag"]', Verdict.FAIL, "does not know `--no-such-flag`"),
+])  # fmt: skip
+def test_the_flags_of_the_configured_server_are_looked_at(env, tmp_path, more, verdict, words):
+    model = write_model(tmp_path / "tiny.gguf", TINY)
+    tool(env, "llama-server", f"exec /bin/cat {RECORDINGS}/0.3.36/help.txt")
+    set_model = "" if more and more.startswith("model") else f'model = "{model}"\n'
+    if more is not None:
+        Path(env["FORGE_CONFIG"]).write_text(f"[inference]\n{set_model}{more}\n")
+    row = checks_inference.flags_row(env)
+    assert (row.verdict, words in row.finding) == (verdict, True), row
+
+
+def test_the_make_of_macos_is_old_and_enough(env):
+    tool(env, "make", "echo GNU Make 3.81")
+    (make,) = [row for row in checks_tools.tool_rows(env) if row.name == "make"]
+    assert (make.verdict, make.finding) == (Verdict.OK, "GNU Make 3.81, old and enough")
 
 
 def test_tools_are_asked_for_their_versions(env):

@@ -1,5 +1,6 @@
 """Services started in order, each until it is ready, and stopped in reverse: real processes."""
 
+import json
 import os
 import shutil
 import signal
@@ -142,6 +143,19 @@ def test_a_port_that_a_stranger_has_is_told_with_his_name(host):
         stranger.wait()
 
 
+def test_what_failed_last_is_remembered_when_it_is_well_again(host, place):
+    port = free_port()
+    broken = declared("engine", "print('no model'); raise SystemExit(3)", port=port)
+    with pytest.raises(ServiceFailed):
+        host(broken).start((), Heard())
+    services = host(web("engine", port))
+    (standing,) = services.start((), Heard())
+    assert standing.is_well
+    assert standing.last_error
+    assert "no model" in standing.last_error.what
+    assert abs(time.time() - standing.last_error.at) < 60
+
+
 def test_what_does_not_fit_into_memory_is_not_started(host):
     services = host(web("engine", free_port(), memory="900TiB"))
     with pytest.raises(ServiceFailed, match="by the memory map"):
@@ -177,6 +191,30 @@ def test_one_that_was_killed_is_down_and_starts_again(host):
     assert again.is_well
     assert again.found
     assert again.found.pid != standing.found.pid
+
+
+def test_after_a_reboot_in_the_middle_of_a_start_what_was_noted_deceives_nobody(host, place):
+    text = web("a", free_port()) + web("b", free_port(), after=["a"])
+    services = host(text)
+    for standing in services.start((), Heard()):  # then the power goes: nobody ends anything
+        assert standing.found
+        os.kill(standing.found.pid, signal.SIGKILL)
+    stranger = subprocess.Popen(["sleep", "60"])  # it has the pid that was a's
+    try:
+        note = place / "state" / "services" / "a.json"
+        noted = json.loads(note.read_text())
+        note.write_text(json.dumps({**noted, "pid": stranger.pid}))
+        (place / "state" / "services" / "b.json").write_text('{"pid": ')  # cut short
+        again = host(text)
+        assert [one.state for one in again.look_at_all()] == ["down", "down"]
+        heard = Heard()
+        assert all(one.is_well for one in again.start((), heard))
+        assert heard.of("is started") == ["a", "b"]
+        again.stop((), Heard())
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_a_version_is_asked_once_for_each_process(host, place):

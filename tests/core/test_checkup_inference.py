@@ -4,12 +4,15 @@ import pytest
 
 from forge.core.checkup import Verdict
 from forge.core.checkup_inference import (
+    HARMLESS,
     KEEP_ALIVE,
     collector_row,
+    flags_row,
     inference_rows,
     keep_alive_row,
     victim_row,
 )
+from forge.core.inference_surprises import Surprise
 
 OK, WARN, FAIL, UNKNOWN = Verdict
 GIB = 1 << 30
@@ -50,6 +53,27 @@ def test_a_server_on_macos_is_to_keep_its_memory_wired(environ, verdict):
     row = keep_alive_row("http://h:1", environ)
     assert row.verdict is verdict
     assert (row.hint is None) is (verdict is OK)
+
+
+SHARED = Surprise("slots-share", "4 slots share one pool", "`-np 4`")
+UNLOCKED = Surprise("not-locked", "the weights are not locked", None)
+UNKNOWN_OPTION = Surprise("option-unknown", "it does not know `--x`", None, fatal=True)
+USUAL = tuple(Surprise(key, "so it is") for key in HARMLESS)
+
+
+@pytest.mark.parametrize(("surprises", "unasked", "verdict", "words"), [
+    (USUAL, "", OK, "nothing in them is amiss"),
+    ((*USUAL, SHARED), "", WARN, "4 slots share one pool"),
+    ((UNLOCKED, SHARED), "no server", WARN, "the weights are not locked; and 1 more"),
+    ((UNKNOWN_OPTION, UNLOCKED), "", FAIL, "it does not know `--x`"),
+    (USUAL, "there is no llama-server", UNKNOWN, "there is no llama-server"),
+])  # fmt: skip
+def test_the_flags_of_the_server_are_judged_by_what_would_surprise(
+    surprises, unasked, verdict, words
+):
+    row = flags_row(surprises, unasked)
+    assert (row.verdict, row.finding.endswith(words)) == (verdict, True)
+    assert (row.hint is None) is (verdict in (OK, UNKNOWN))
 
 
 def test_the_command_for_the_collector_is_named_and_nothing_is_run():

@@ -44,6 +44,48 @@ def test_one_that_dies_is_left_dead_when(how, why):
     assert verdicts[-1].record.health is Health.DIED
 
 
+def test_why_it_died_is_still_known_when_it_is_well_again():
+    verdicts = run([WELL, DEAD, DEAD, replace(WELL, pid=8, is_ready=False), replace(WELL, pid=8)])
+    assert [one.is_death for one in verdicts] == [False, True, False, False, False]
+    assert verdicts[-1].record.health is Health.WELL
+    assert verdicts[-1].record.reason == "exit code 1"
+
+
+def test_one_that_dies_a_minute_after_each_start_is_given_up_in_the_end():
+    record, now_s, starts, pid = Record(), 100.0, 0, 7
+    for _ in range(100):  # it is well for a minute each time: too short to begin anew
+        pid += 1
+        record = judged(record, replace(WELL, pid=pid), now_s).record
+        now_s += 60
+        verdict = judged(record, DEAD, now_s)
+        while not verdict.starts and verdict.record.health is not Health.GIVEN_UP:
+            now_s += 2
+            verdict = judged(verdict.record, DEAD, now_s)
+        record = verdict.record
+        if record.health is Health.GIVEN_UP:
+            break
+        starts += 1
+    assert record.health is Health.GIVEN_UP
+    assert starts == MOST - 1
+    assert "times; it is left alone" in verdict.news
+
+
+@pytest.mark.parametrize("lives_s", [0, 1, 10, 60, 119])
+def test_a_hundred_restarts_in_an_hour_never_happen(lives_s):
+    record, starts, alive_until_s = Record(), 0, None
+    for second in range(0, 3600, 2):
+        now_s = 1000.0 + second
+        is_alive = alive_until_s is not None and now_s < alive_until_s
+        look = replace(WELL, pid=100 + starts) if is_alive else DEAD
+        verdict = judged(record, look, now_s)
+        record = verdict.record
+        if verdict.starts:
+            starts += 1
+            alive_until_s = now_s + lives_s
+    assert 0 < starts < 2 * MOST
+    assert record.health is Health.GIVEN_UP
+
+
 def test_one_that_nobody_wants_is_down():
     verdict = judged(Record(Health.WELL, 7), replace(DEAD, is_wanted=False), 100)
     assert verdict.record.health is Health.DOWN

@@ -67,6 +67,12 @@ def test_one_that_dies_comes_back_and_it_is_told_why(watched):
     daemon.wait_for(new, "the service runs again", 30)
     news = [one["what"] for one in daemon.decisions() if one["decision"] == "service.news"]
     assert any(what.startswith("died") and "up" in what for what in news)  # its last words
+    daemon.wait_for(lambda: health(daemon) == "well", "it is well again")
+    (told,) = daemon.status()["services"]
+    assert (told["deaths"], "up" in told["reason"]) == (1, True)
+    error = services.look(services.declared["engine"]).last_error
+    assert error
+    assert error.what.startswith("died: ")  # told to whoever asks, be a daemon there or not
 
 
 def test_one_that_a_person_has_stopped_stays_down(watched):

@@ -86,6 +86,49 @@ def test_a_database_of_an_older_forge_keeps_what_it_knows(tmp_path):
         assert Memories(database).builds(10) == []
 
 
+ROWS = (
+    (1, "INSERT INTO target_dirs VALUES ('/mnt/a', '/src/a', 1.0, 2.0, 3, 4, 5)"),
+    (1, "INSERT INTO counters VALUES ('next_build', 40)"),
+    (2, "INSERT INTO builds VALUES (39, '/src/a', '{\"id\": \"b39\"}', NULL)"),
+    (2, "INSERT INTO learned VALUES ('/src/a', 'serde', '[]', 1.5, 2.0)"),
+    (3, "INSERT INTO squeezes VALUES (1.0, 'http://127.0.0.1:8080', '{}')"),
+    (4, "INSERT INTO pinned_target_dirs VALUES ('/mnt/a')"),
+)
+"""Rows, each with the version from which on there can be one."""
+
+
+def everything(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return {name: db.execute(f"SELECT * FROM {name}").fetchall() for (name,) in names.fetchall()}
+
+
+@pytest.mark.parametrize("version", range(1, len(SCHEMAS)))
+def test_a_database_of_each_version_is_brought_up_to_date_with_every_row(tmp_path, version):
+    older = sqlite3.connect(tmp_path / "db")
+    older.executescript("".join(SCHEMAS[:version]) + f"PRAGMA user_version = {version};")
+    for since, row in ROWS:
+        if since <= version:
+            older.execute(row)
+    older.commit()
+    before = everything(older)
+    older.close()
+    assert all(before.values()), "a table without a row proves nothing"
+    with opened(tmp_path / "db"):
+        pass
+    now = sqlite3.connect(tmp_path / "db")
+    after = everything(now)
+    assert now.execute("PRAGMA user_version").fetchone() == (len(SCHEMAS),)
+    now.close()
+    assert before.items() <= after.items()
+    fresh = tmp_path / "fresh"
+    with opened(fresh):
+        pass
+    begun = sqlite3.connect(fresh)
+    assert set(everything(begun)) == set(after)
+    begun.close()
+    assert not list(tmp_path.glob("*.broken-*"))
+
+
 def record_builds(memories, numbers, root="/src/app"):
     for number in numbers:
         record = {"id": f"b{number}", "root": root, "wall_s": 1.5}

