@@ -75,10 +75,16 @@ class PrivateForge:
         return self.state_dir / "forged.sock"
 
     def configure(
-        self, *, size: str = "2GiB", kind: str | None = None, builds: str = "", more: str = ""
+        self,
+        *,
+        size: str = "2GiB",
+        kind: str | None = None,
+        disk: str = "",
+        builds: str = "",
+        more: str = "",
     ) -> None:
         """Write forge.toml: a RAM disk of our own, and whatever else is asked for."""
-        lines = ["[disk]", f'size = "{size}"']
+        lines = ["[disk]", f'size = "{size}"', disk]
         if kind:
             lines.append(f'kind = "{kind}"')
         if sys.platform == "darwin":
