@@ -60,8 +60,9 @@ def test_a_hundred_builds_in_a_second_go_two_at_a_time_and_all_get_their_turn(da
 def test_the_line_says_who_is_ahead_and_a_launcher_that_leaves_makes_room(daemon, tmp_path):
     first, second = (open_build(daemon, project(tmp_path, name)) for name in ("one", "two"))
     replies(first), replies(second)
-    third, fourth = (open_build(daemon, project(tmp_path, name)) for name in ("three", "four"))
-    line_reason(third)
+    third = open_build(daemon, project(tmp_path, "three"))
+    line_reason(third)  # it stands in line before the next one comes
+    fourth = open_build(daemon, project(tmp_path, "four"))
     assert "1 ahead: b3 (three)" in line_reason(fourth)
     third.close()
     first.send({"type": "ended", "exit": 0})

@@ -31,6 +31,7 @@ def test_a_link_is_cancelled_as_often_as_it_must(gate):
         gate.wait_started(turn + 1)
     gate.let_go()
     assert gate.end() == 4
+    gate.daemon.wait_for("link_ended", 1)
     assert len(gate.daemon.messages("link_ended")) == 1
 
 
