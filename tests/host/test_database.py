@@ -87,19 +87,27 @@ def test_a_database_of_an_older_forge_keeps_what_it_knows(tmp_path):
 
 
 ROWS = (
-    (1, "INSERT INTO target_dirs VALUES ('/mnt/a', '/src/a', 1.0, 2.0, 3, 4, 5)"),
+    (1, "INSERT INTO target_dirs (path, root, created_at, last_used_at, builds, size_bytes, files)"
+        " VALUES ('/mnt/a', '/src/a', 1.0, 2.0, 3, 4, 5)"),
     (1, "INSERT INTO counters VALUES ('next_build', 40)"),
     (2, "INSERT INTO builds VALUES (39, '/src/a', '{\"id\": \"b39\"}', NULL)"),
     (2, "INSERT INTO learned VALUES ('/src/a', 'serde', '[]', 1.5, 2.0)"),
     (3, "INSERT INTO squeezes VALUES (1.0, 'http://127.0.0.1:8080', '{}')"),
     (4, "INSERT INTO pinned_target_dirs VALUES ('/mnt/a')"),
-)
+    (5, "INSERT INTO target_modes VALUES ('/src/a', 'build-dir')"),
+)  # fmt: skip
 """Rows, each with the version from which on there can be one."""
 
 
-def everything(db: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+def everything(db: sqlite3.Connection) -> dict[str, list[dict[str, object]]]:
     names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-    return {name: db.execute(f"SELECT * FROM {name}").fetchall() for (name,) in names.fetchall()}
+    return {name: rows_of(db, name) for (name,) in names.fetchall()}
+
+
+def rows_of(db: sqlite3.Connection, table: str) -> list[dict[str, object]]:
+    found = db.execute(f"SELECT * FROM {table}")
+    columns = [one[0] for one in found.description]
+    return [dict(zip(columns, row, strict=True)) for row in found]
 
 
 @pytest.mark.parametrize("version", range(1, len(SCHEMAS)))
@@ -119,7 +127,10 @@ def test_a_database_of_each_version_is_brought_up_to_date_with_every_row(tmp_pat
     after = everything(now)
     assert now.execute("PRAGMA user_version").fetchone() == (len(SCHEMAS),)
     now.close()
-    assert before.items() <= after.items()
+    for table, rows in before.items():
+        assert len(after[table]) == len(rows)
+        for was, kept in zip(rows, after[table], strict=True):
+            assert was.items() <= kept.items(), "a later version may add columns"
     fresh = tmp_path / "fresh"
     with opened(fresh):
         pass
