@@ -15,7 +15,7 @@ LOCK = """
 [[package]]
 name = "serde"
 version = "1.0.0"
-source = "registry+https://github.com/rust-lang/crates.io-index"
+source = "registry+https://registry.example/index"
 
 [[package]]
 name = "my-app"
@@ -99,7 +99,7 @@ def test_what_one_checkout_has_as_its_own_is_not_taken_from_another_that_has_not
     checkouts, built, tmp_path
 ):
     main, other = checkouts
-    patched = LOCK.replace('source = "registry+https://github.com/rust-lang/crates.io-index"', "")
+    patched = LOCK.replace('source = "registry+https://registry.example/index"', "")
     (other / "Cargo.lock").write_text(patched)
     with pytest.raises(TreeRefused, match="nothing"):
         (built / "debug" / ".cargo-lock").unlink()
