@@ -20,6 +20,7 @@ from forge.core.install_plan import Done, File, Folder, Record, Run, Step, is_ou
 from forge.errors import ForgeError, UsageMistake
 from forge.host.commands import run_command
 from forge.host.state_dir import private_dir
+from forge.host.whole_files import replace_file, replace_json
 
 RECORD_NAME = "installed.json"
 DEADLINE_S = 60.0
@@ -219,10 +220,7 @@ def _take(step: Step, old: Record | None, env: Mapping[str, str], tell: Tell) ->
                 hint="move it away, or keep it and stop",
             )
         os.makedirs(os.path.dirname(step.path), exist_ok=True)
-        draft = f"{step.path}.{os.getpid()}"
-        with open(draft, "w", encoding="utf-8") as file:
-            file.write(step.text)
-        os.replace(draft, step.path)
+        replace_file(step.path, step.text, mode=0o644)
         tell(f"written: {step.path}")
     except OSError as error:
         raise InstallFailed(f"{step.path}: {error.strerror}") from None
@@ -280,7 +278,4 @@ def _record_path(env: Mapping[str, str]) -> str:
 
 def _write_record(record: Record, env: Mapping[str, str]) -> None:
     private_dir(paths.state_dir(env))
-    draft = f"{_record_path(env)}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump(asdict(record), file)
-    os.replace(draft, _record_path(env))
+    replace_json(_record_path(env), asdict(record))

@@ -17,6 +17,7 @@ from forge.client.remote_files import TreeUnreadable
 from forge.core.remote_lines import Line, directory_head, file_head, symlink_head
 from forge.core.text import printable
 from forge.errors import ForgeError
+from forge.host.whole_files import replace_file
 
 TICK_NS = 20_000_000
 """Coarser than the clocks that stamp files: 4 ms on Linux, finer on APFS."""
@@ -178,10 +179,7 @@ def _store(file: str, known: Known) -> None:
 def write_file(file: str, content: bytes) -> None:
     """Put a file in place, whole; its directory is made where it is missing."""
     os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-    draft = f"{file}.{os.getpid()}"
-    with open(draft, "wb") as opened:
-        opened.write(content)
-    os.replace(draft, file)
+    replace_file(file, content)
 
 
 def _unreadable(path: bytes, error: OSError) -> TreeUnreadable:

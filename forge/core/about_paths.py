@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from forge.core import messages
 from forge.core.actions import Action, Send
 from forge.core.moment import Moment
+from forge.core.report import target_dir_report
 from forge.core.target_dirs import TMP_NAME, TargetDir
 from forge.core.target_parts import parts_report
 from forge.core.units import plural, show_bytes, show_duration
@@ -91,17 +92,10 @@ class AboutPaths:
         return f"{one.path} is the target dir of {one.root}{renamed}"
 
     def _report(self, one: TargetDir, now: Moment) -> dict[str, Any]:
+        users = [b.id for b in self._state.builds.values() if b.target_dir == one.path]
         return {
-            "path": one.path,
-            "root": one.root,
+            **target_dir_report(one, users, now),
             "mode": self._state.target_modes.of(one.root),
-            "size_bytes": one.size_bytes,
-            "files": one.files,
-            "created_at": one.created_at,
-            "last_used_at": one.last_used_at,
-            "age_s": max(0.0, round(now.wall_s - one.last_used_at, 1)),
-            "builds": one.builds,
             "last": asdict(one.last) if one.last else None,
-            "in_use_by": [b.id for b in self._state.builds.values() if b.target_dir == one.path],
             **(parts_report(one.parts) if one.parts else {"parts": [], "toolchains": []}),
         }

@@ -10,6 +10,7 @@ from forge.core.history import Tally
 from forge.core.inference_report import inference_report
 from forge.core.moment import Moment
 from forge.core.start import without_secrets
+from forge.core.target_dirs import TargetDir
 from forge.core.waits import Standing
 
 if TYPE_CHECKING:
@@ -50,18 +51,7 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             "failure": state.shim.failure,
         },
         "target_dirs": [
-            {
-                "path": one.path,
-                "project": os.path.basename(one.root) if one.root else None,
-                "root": one.root,
-                "size_bytes": one.size_bytes,
-                "files": one.files,
-                "created_at": one.created_at,
-                "last_used_at": one.last_used_at,
-                "age_s": max(0.0, round(now.wall_s - one.last_used_at, 1)),
-                "builds": one.builds,
-                "in_use_by": users.get(one.path, []),
-            }
+            target_dir_report(one, users.get(one.path, []), now)
             for one in sorted(state.target_dirs.values(), key=lambda one: -one.last_used_at)
         ],
         "spilled": state.spills.report(),
@@ -75,6 +65,22 @@ def status_report(state: "State", now: Moment) -> dict[str, Any]:
             _build_report(state, build, standings.get(build.id), behind.get(build.id, []), now)
             for build in state.builds.values()
         ],
+    }
+
+
+def target_dir_report(one: TargetDir, users: list[str], now: Moment) -> dict[str, Any]:
+    """Build what is told of one target dir; `users` are the builds that are at work in it."""
+    return {
+        "path": one.path,
+        "project": os.path.basename(one.root) if one.root else None,
+        "root": one.root,
+        "size_bytes": one.size_bytes,
+        "files": one.files,
+        "created_at": one.created_at,
+        "last_used_at": one.last_used_at,
+        "age_s": max(0.0, round(now.wall_s - one.last_used_at, 1)),
+        "builds": one.builds,
+        "in_use_by": users,
     }
 
 

@@ -24,7 +24,7 @@ from forge.host import cgroups
 from forge.host.cgroup_memory import read_limits
 from forge.host.cgroups import V1, Hierarchy
 from forge.host.processes import identify
-from forge.host.small_files import figure, read_text, reason_of
+from forge.host.small_files import figure, read_text, reason_of, write_kernel_file
 
 NOTE_NAME = "builds.cgroups"
 """In the state directory: the cgroups that we have made and not yet removed, one a line."""
@@ -106,7 +106,7 @@ class LinuxBuildCgroups:
             is_raised = ceiling_bytes > int(read_text(together))
             names = [_MEMSW, *names] if is_raised else [*names, _MEMSW]
         for name in names:
-            _write(f"{directory}/{name}", str(ceiling_bytes))
+            write_kernel_file(f"{directory}/{name}", str(ceiling_bytes))
         return ceiling_bytes
 
     def limit_left(self, pid: int) -> str | None:
@@ -128,7 +128,7 @@ class LinuxBuildCgroups:
 
     def weigh(self, file: str, value: int) -> None:
         """Set how much builds get of cores that others want as well."""
-        _write(file, str(value))
+        write_kernel_file(file, str(value))
 
     def place_of(self, pid: int) -> str | None:
         """Name the memory cgroup that a process is in."""
@@ -152,11 +152,11 @@ class LinuxBuildCgroups:
             return hierarchy
         outer = Hierarchy(hierarchy.version, hierarchy.places[1:], hierarchy.directories[1:])
         with suppress(OSError):
-            _write(f"{self._root}{outer.directories[0]}/cgroup.procs", "0")
+            write_kernel_file(f"{self._root}{outer.directories[0]}/cgroup.procs", "0")
         with suppress(OSError, ValueError):
             offered = f"{self._root}/proc/self/oom_score_adj"
             if int(read_text(offered)) == BUILD_OOM_SCORE_ADJ:
-                _write(offered, "0")
+                write_kernel_file(offered, "0")
         return outer
 
     def _make_below(self, parent: str, version: int) -> BuildCgroup:
@@ -166,7 +166,7 @@ class LinuxBuildCgroups:
         self._mkdir(directory)
         try:
             if not os.path.exists(f"{directory}/{_CEILING[version]}"):
-                _write(f"{parent}/cgroup.subtree_control", "+memory")
+                write_kernel_file(f"{parent}/cgroup.subtree_control", "+memory")
             is_swap_off = _turn_swap_off(f"{directory}/{_SWAP_SWITCH[version]}")
         except OSError:
             self._remove(directory)
@@ -184,7 +184,7 @@ class LinuxBuildCgroups:
             file = f"{cgroup.directory}/cpu.weight"
             if not os.path.exists(file):
                 parent = os.path.dirname(cgroup.directory)
-                _write(f"{parent}/cgroup.subtree_control", "+cpu")
+                write_kernel_file(f"{parent}/cgroup.subtree_control", "+cpu")
             if os.path.exists(file):
                 return replace(cgroup, cpu_file=file, cpu_usual=int(read_text(file)))
         return cgroup
@@ -207,7 +207,7 @@ class LinuxBuildCgroups:
         self._made_for_cpu = directory
         self._keep_note([*self._noted(), directory])
         usual = V1_SHARES * (os.cpu_count() or 1)
-        _write(f"{directory}/cpu.shares", str(usual))
+        write_kernel_file(f"{directory}/cpu.shares", str(usual))
         return replace(
             cgroup, cpu_file=f"{directory}/cpu.shares", cpu_usual=usual,
             cpu_procs=f"{directory}/cgroup.procs",
@@ -266,21 +266,10 @@ def _kept_bytes(directory: str, version: int) -> int:
 
 def _turn_swap_off(switch: str) -> bool:
     try:
-        _write(switch, "0")
+        write_kernel_file(switch, "0")
     except FileNotFoundError:
         return False
     return True
-
-
-def _write(path: str, text: str) -> None:
-    """Write into a file of the kernel's, which must be there."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(descriptor)
 
 
 def _missing(reason: str) -> Missing:

@@ -6,13 +6,12 @@ pages of a cgroup from being evicted as long as there are others; that is set on
 which there is nothing but the server, since it would protect everything in it.
 """
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from forge.host import cgroups
-from forge.host.small_files import read_text, reason_of
+from forge.host.small_files import read_text, reason_of, write_kernel_file
 
 SERVER_OOM_SCORE_ADJ = -900
 """Far behind compilers and everybody else, and not -1000: a server that takes all can be ended."""
@@ -47,7 +46,7 @@ def _offer_last(top: str, pid: int, _need_bytes: int) -> list[str]:
     path = f"{top}/proc/{pid}/oom_score_adj"
     own = int(read_text(path))
     if own > SERVER_OOM_SCORE_ADJ:
-        _write(path, str(SERVER_OOM_SCORE_ADJ))
+        write_kernel_file(path, str(SERVER_OOM_SCORE_ADJ))
     return [f"oom_score_adj {min(own, SERVER_OOM_SCORE_ADJ)}"]
 
 
@@ -64,15 +63,5 @@ def _keep_low(top: str, pid: int, need_bytes: int) -> list[str]:
         raise ValueError(f"{path}: others are in this cgroup as well")
     with suppress(ValueError):  # `max`
         if int(read_text(path)) < need_bytes:
-            _write(path, str(need_bytes))
+            write_kernel_file(path, str(need_bytes))
     return [f"memory.low {read_text(path).strip()}"]
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    finally:
-        os.close(descriptor)

@@ -7,11 +7,11 @@ later one is right.
 import contextlib
 import json
 import os
-import threading
 from dataclasses import dataclass
 
 from forge.errors import StateDirUnsafe
 from forge.host.state_dir import private_dir
+from forge.host.whole_files import replace_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,9 @@ def read_last_error(own_dir: str, name: str) -> LastError | None:
 
 def write_last_error(own_dir: str, name: str, error: LastError) -> None:
     """Keep it in one step; where that cannot be, it is lost: nothing may fail for it."""
-    path = _place(own_dir, name)
-    draft = f"{path}.{os.getpid()}-{threading.get_ident()}"
     with contextlib.suppress(OSError, StateDirUnsafe):
         private_dir(own_dir)
-        with open(draft, "w", encoding="utf-8") as file:
-            json.dump({"at": error.at, "what": error.what}, file)
-        os.replace(draft, path)
+        replace_json(_place(own_dir, name), {"at": error.at, "what": error.what})
 
 
 def _place(own_dir: str, name: str) -> str:

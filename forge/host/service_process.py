@@ -22,6 +22,7 @@ from forge.host.service_doors import (
     log_file,
 )
 from forge.host.state_dir import private_dir
+from forge.host.whole_files import replace_json
 
 
 class ProcessDoor:
@@ -52,11 +53,9 @@ class ProcessDoor:
         process = identify(child.pid)
         if process is None:
             raise ServiceFailed(f"`{service.name}` ended at once, with {child.wait()}")
-        draft = f"{self._note(service)}.{os.getpid()}"
+        note = {"pid": process.pid, "started": process.started}
         try:
-            with open(draft, "w", encoding="ascii") as file:
-                json.dump({"pid": process.pid, "started": process.started}, file)
-            os.replace(draft, self._note(service))
+            replace_json(self._note(service), note)
         except OSError as error:
             child.terminate()
             raise ServiceFailed(f"{self._note(service)}: {error.strerror}") from None

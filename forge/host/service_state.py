@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from forge.host.state_dir import private_dir
+from forge.host.whole_files import replace_json
 
 NAME = "state.json"
 
@@ -38,11 +39,8 @@ def read_wishes(own_dir: str) -> Wishes:
 def write_wishes(own_dir: str, wishes: Wishes) -> None:
     """Write the file in one step. Raises OSError, StateDirUnsafe."""
     private_dir(own_dir)
-    path = os.path.join(own_dir, NAME)
-    draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8") as file:
-        json.dump({"wanted": sorted(wishes.wanted), "watched": wishes.watched}, file)
-    os.replace(draft, path)
+    document = {"wanted": sorted(wishes.wanted), "watched": wishes.watched}
+    replace_json(os.path.join(own_dir, NAME), document)
 
 
 def is_busy(own_dir: str) -> bool:

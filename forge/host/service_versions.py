@@ -10,6 +10,7 @@ from forge.core.service import Service
 from forge.errors import ForgeError
 from forge.host.commands import run_command
 from forge.host.service_doors import Found, expanded
+from forge.host.whole_files import replace_json
 
 NAME = "versions.json"
 DEADLINE_S = 10.0
@@ -53,8 +54,5 @@ class ServiceVersions:
         return known if isinstance(known, dict) else {}
 
     def _write(self, known: Mapping[str, Any]) -> None:
-        draft = f"{self._path}.{os.getpid()}"
         with suppress(OSError):  # asked again the next time
-            with open(draft, "w", encoding="utf-8") as file:
-                json.dump(known, file)
-            os.replace(draft, self._path)
+            replace_json(self._path, known)

@@ -1,4 +1,4 @@
-"""Reading the small files in which a kernel tells its figures, many times a second."""
+"""The small files in which a kernel tells its figures, and takes wishes."""
 
 import os
 
@@ -15,6 +15,17 @@ def read_text(path: str) -> str:
     finally:
         os.close(descriptor)
     return b"".join(chunks).decode("utf-8", "surrogateescape")
+
+
+def write_kernel_file(path: str, text: str) -> None:
+    """Write into a file of the kernel's, which must be there. Raises OSError that names it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
 
 
 def figure(text: str, name: str) -> int | None:

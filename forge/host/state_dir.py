@@ -4,6 +4,7 @@ import os
 import sys
 
 from forge.errors import StateDirUnsafe
+from forge.host.whole_files import replace_file
 from forge.paths import COMMAND_NAME, FORGE_COMMAND_NAME
 
 DAEMON_COMMAND = (sys.executable, "-P", "-m", "forge.daemon.main")
@@ -43,10 +44,4 @@ def _note(path: str, command: tuple[str, ...]) -> None:
                 return
     except FileNotFoundError:
         pass
-    draft = f"{path}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(descriptor, wanted)
-    finally:
-        os.close(descriptor)
-    os.replace(draft, path)
+    replace_file(path, wanted)

@@ -21,6 +21,7 @@ from forge.core.remote_values import to_text
 from forge.errors import HostFailed, QuotaExceeded
 from forge.host.state_dir import private_dir
 from forge.host.tree_files import TreeFiles, make_below
+from forge.host.whole_files import replace_file
 
 AREAS = "areas"
 MIN_FREE_BYTES = 256 << 20
@@ -180,10 +181,7 @@ class Area:
             return b""
 
     def _write(self, name: str, content: bytes) -> None:
-        draft = self._state(name + ".new")
-        with open(draft, "wb") as file:
-            file.write(content)
-        os.replace(draft, self._state(name))
+        replace_file(self._state(name), content)
 
 
 def as_placed(

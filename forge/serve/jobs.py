@@ -23,6 +23,7 @@ from forge.core.remote_policy import KeyRules
 from forge.core.remote_values import NAME
 from forge.errors import ConnectionLost, NoSuchBuild, ProtocolMismatch
 from forge.host.state_dir import private_dir
+from forge.host.whole_files import replace_json
 from forge.serve.channel import Channel
 
 KEEPER = (sys.executable, "-E", "-P", "-m", "forge.serve.keeper")
@@ -172,7 +173,4 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 def write_json(path: str, what: Mapping[str, Any]) -> None:
     """Write an object, whole or not at all."""
-    draft = f"{path}.new"
-    with open(draft, "w", encoding="ascii") as file:
-        json.dump(what, file)
-    os.replace(draft, path)
+    replace_json(path, what)

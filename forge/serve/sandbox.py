@@ -17,6 +17,7 @@ from forge.errors import SandboxUnavailable
 from forge.host.sandbox import Walls, command_behind, real_paths, sandbox_refusal, verified
 from forge.host.state_dir import private_dir
 from forge.host.tree_files import is_within
+from forge.host.whole_files import replace_file
 from forge.serve.area import Area
 
 _PROGRAM = """#!{python} -EP
@@ -49,8 +50,8 @@ def sandboxed(
         | ({} if walls.has_network else {"CARGO_NET_OFFLINE": "true"}),
     }
     plan_file, program = os.path.join(place, "plan.json"), os.path.join(place, "cargo")
-    _write(plan_file, json.dumps(plan), 0o600)
-    _write(program, _PROGRAM.format(python=sys.executable, plan=plan_file), 0o700)
+    replace_file(plan_file, json.dumps(plan), mode=0o600)
+    replace_file(program, _PROGRAM.format(python=sys.executable, plan=plan_file), mode=0o700)
     return {**env, "FORGE_REAL_CARGO": program}
 
 
@@ -86,14 +87,6 @@ def _link_caches(cargo_home: str, home: str) -> None:
 
 def _rustup_home(env: Mapping[str, str]) -> str:
     return env.get("RUSTUP_HOME") or os.path.join(env["HOME"], ".rustup")
-
-
-def _write(path: str, content: str, mode: int) -> None:
-    draft = f"{path}.{os.getpid()}"
-    with open(draft, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(content)
-    os.chmod(draft, mode)
-    os.replace(draft, path)
 
 
 def become_cargo(plan_file: str) -> None:
