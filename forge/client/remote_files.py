@@ -134,7 +134,7 @@ def _spec(directory: bytes, rules: Rules) -> "GitIgnoreSpec | None":
         with open(os.path.join(directory, os.fsencode(IGNORE_FILE)), encoding="utf-8") as file:
             lines += file.read().splitlines()
     except FileNotFoundError:
-        pass
+        pass  # nothing more is left out
     except (OSError, UnicodeDecodeError) as error:
         raise TreeUnreadable(f"{IGNORE_FILE} cannot be read: {error}") from None
     if not lines:

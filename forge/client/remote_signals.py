@@ -38,7 +38,7 @@ class Caught:
             yield
         finally:
             for number, handler in self._before.items():
-                signal.signal(number, handler)  # type: ignore[arg-type]
+                signal.signal(number, handler)  # type: ignore[arg-type]  # as getsignal gave it
             signal.set_wakeup_fd(-1)
             os.close(self.wakeup)
             os.close(self._wakeup_in)

@@ -44,7 +44,7 @@ class RawTerminal:
         """Give it back as it was found."""
         if self._before is not None:
             with contextlib.suppress(termios.error):
-                termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+                termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # tcgetattr's
             self._before = None
 
     @contextlib.contextmanager

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from forge.core.disk_actions import *  # noqa: F403
 from forge.core.disk_actions import DiskAction
 from forge.core.inference_actions import InferenceAction
 from forge.core.learned import Entry

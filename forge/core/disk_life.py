@@ -8,18 +8,17 @@ is overdue has cost one build its whole patience: others do not wait for it any 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from forge.core.actions import (
-    Action,
+from forge.core.actions import Action, Log
+from forge.core.disk import Disk, DiskSpec, DiskUsage
+from forge.core.disk_actions import (
     EnsureDisk,
     FindDisk,
-    Log,
     MeasureDisk,
     ResizeDisk,
     UnmountDisk,
     UnwatchDisk,
     WatchDisk,
 )
-from forge.core.disk import Disk, DiskSpec, DiskUsage
 
 RETRY_S = 30.0
 """After a failed mount, builds go on without a disk for so long before the next try."""

@@ -9,9 +9,10 @@ itself: it may need nothing more of the disk.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from forge.core.actions import Action, EndTree, Log, LookAtDisk, Send
+from forge.core.actions import Action, EndTree, Log, Send
 from forge.core.behind import What
 from forge.core.builds import Build, BuildPhase
+from forge.core.disk_actions import LookAtDisk
 from forge.core.requeue import may_begin_anew, requeue
 
 if TYPE_CHECKING:

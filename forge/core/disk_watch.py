@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from forge.core import events, messages
-from forge.core.actions import Action, FindTargetDirs, Log
+from forge.core import disk_events, messages
+from forge.core.actions import Action, Log
 from forge.core.builds import BuildPhase
+from forge.core.disk_actions import FindTargetDirs
 from forge.core.disk_life import DiskPhase
 from forge.core.disk_loss import DiskLoss
 from forge.core.disk_requests import DiskRequests
@@ -52,7 +53,7 @@ class DiskWatch:
             self._waiting_requests.unsaved[conn] = failure
         return actions
 
-    def ready(self, event: events.DiskReady, now: Moment) -> list[Action]:
+    def ready(self, event: disk_events.DiskReady, now: Moment) -> list[Action]:
         """Go on with what waited for the disk."""
         resized = self._state.disk.phase is DiskPhase.RESIZING
         actions = self._state.disk.is_ready(event.disk, event.usage, now.steady_s)
@@ -67,7 +68,7 @@ class DiskWatch:
             + self._state.disk.go_on()
         )
 
-    def absent(self, event: events.DiskAbsent, now: Moment) -> list[Action]:
+    def absent(self, event: disk_events.DiskAbsent, now: Moment) -> list[Action]:
         """Take note that no earlier daemon has left a disk."""
         self._state.disk.is_absent()
         if self._state.settings.mount_at_start:
@@ -76,7 +77,7 @@ class DiskWatch:
             )
         return self._waiting_requests.resume(self._state, now) + self._state.launches.wake(now)
 
-    def failed(self, event: events.DiskFailed, now: Moment) -> list[Action]:
+    def failed(self, event: disk_events.DiskFailed, now: Moment) -> list[Action]:
         """Tell those who waited, and build without."""
         if event.lost:
             actions = self.lose(event.reason, now)
@@ -99,7 +100,7 @@ class DiskWatch:
             *self.loss.end_builds(line),
         ]
 
-    def unmounted(self, event: events.DiskUnmounted, now: Moment) -> list[Action]:
+    def unmounted(self, event: disk_events.DiskUnmounted, now: Moment) -> list[Action]:
         """Take note that the disk is gone as asked, and make the new one if that is wanted."""
         remount = self._state.disk.remount
         actions = self._state.disk.is_unmounted()
@@ -118,7 +119,7 @@ class DiskWatch:
         self._state.growth.forget_disk()
         return self._state.full_disk.forget_disk(now)
 
-    def measured(self, event: events.DiskMeasured, now: Moment) -> list[Action]:
+    def measured(self, event: disk_events.DiskMeasured, now: Moment) -> list[Action]:
         """Take its use in."""
         self._state.disk.is_measuring = False
         if self._state.disk.disk is None:
@@ -132,7 +133,7 @@ class DiskWatch:
             *self._state.killed.disk_measured(now),
         ]
 
-    def lost(self, event: events.DiskLost, now: Moment) -> list[Action]:
+    def lost(self, event: disk_events.DiskLost, now: Moment) -> list[Action]:
         """Take note that a look at the disk did not find it."""
         self._state.disk.is_measuring = False
         disk = self._state.disk.disk
@@ -142,7 +143,7 @@ class DiskWatch:
         actions += self._waiting_requests.refuse("disk-unavailable", event.reason, None)
         return actions + self._state.killed.disk_seen(now) + self._state.launches.wake(now)
 
-    def sighted(self, event: events.DiskSighted, now: Moment) -> list[Action]:
+    def sighted(self, event: disk_events.DiskSighted, now: Moment) -> list[Action]:
         """Take note of whether the disk can be written to; it is there."""
         disk = self._state.disk
         if disk.disk is None or disk.disk.token != event.token:
@@ -158,7 +159,7 @@ class DiskWatch:
             actions.append(FindTargetDirs(disk.disk))
         return actions + self._state.killed.disk_seen(now)
 
-    def unmeasured(self, event: events.DiskUnmeasured, now: Moment) -> list[Action]:
+    def unmeasured(self, event: disk_events.DiskUnmeasured, now: Moment) -> list[Action]:
         """Go on: it is there, and nobody can say how full."""
         self._state.disk.is_measuring = False
         if self._state.disk.usage:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from forge.core.build_cgroup import BuildCgroup
-from forge.core.disk_events import *  # noqa: F403
 from forge.core.disk_events import DiskEvent
 from forge.core.inference_seen import ServerSeen
 from forge.core.memory import Reading

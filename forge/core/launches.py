@@ -2,15 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from forge.core import cargo_args, events, messages
+from forge.core import cargo_args, disk_events, events, messages
 from forge.core.actions import (
     Action,
     KeepNextBuild,
     Log,
     LookAtLauncher,
     MakeJobserver,
-    MakeTargetDir,
-    RecordTargetDir,
     RemoveJobserver,
     Resolve,
     Send,
@@ -21,6 +19,7 @@ from forge.core.build_lock import lock_path
 from forge.core.builds import PAUSED_PHASES, Again, Build, BuildPhase
 from forge.core.cargo_args import Kind
 from forge.core.disk import Disk, DiskUsage
+from forge.core.disk_actions import MakeTargetDir, RecordTargetDir
 from forge.core.disk_life import DiskPhase
 from forge.core.learned import key_of_work
 from forge.core.moment import Moment
@@ -181,7 +180,7 @@ class Launches:
             return []
         return self._state.disk.ensure(self._state.settings.disk)
 
-    def target_dir_ready(self, event: events.TargetDirReady, now: Moment) -> list[Action]:
+    def target_dir_ready(self, event: disk_events.TargetDirReady, now: Moment) -> list[Action]:
         """Start a build whose target dir is there."""
         build = self._state.leases.on(event.conn)
         if build is None or build.phase is not BuildPhase.PREPARING or build.root is None:
@@ -210,7 +209,7 @@ class Launches:
         build.notes.append(f"{why}; building on the SSD")
         return made + self.go(build, now, why="the RAM disk is full")
 
-    def target_dir_failed(self, event: events.TargetDirFailed, now: Moment) -> list[Action]:
+    def target_dir_failed(self, event: disk_events.TargetDirFailed, now: Moment) -> list[Action]:
         """Try once more when the disk was lost; else build on the SSD."""
         actions: list[Action] = []
         if event.disk_lost and self._state.disk.phase is DiskPhase.MOUNTED:

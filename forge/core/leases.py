@@ -14,7 +14,6 @@ from forge.core.actions import (
     Log,
     RecordBuild,
     RemoveJobserver,
-    RemoveTmpDir,
     Send,
     Unwatch,
     Watch,
@@ -22,6 +21,7 @@ from forge.core.actions import (
 from forge.core.build_lock import lock_path
 from forge.core.builds import Build, BuildPhase
 from forge.core.cargo_args import Kind
+from forge.core.disk_actions import RemoveTmpDir
 from forge.core.history import Recorder, build_record
 from forge.core.learned import Observation
 from forge.core.moment import Moment

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from forge.core import events, messages, room_events
-from forge.core.actions import Action, Log, MeasureTargetDir, Send
+from forge.core.actions import Action, Log, Send
 from forge.core.disk import Disk
+from forge.core.disk_actions import MeasureTargetDir
 from forge.core.disk_life import DiskPhase
 from forge.core.eviction import Candidate, Choice, Plan, merged, plan_eviction
 from forge.core.moment import Moment

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from forge.core import events, messages, room_events, service_actions
+from forge.core import disk_events, events, messages, room_events, service_actions
 from forge.core.actions import Action, LoadSettings
 from forge.core.moment import Moment
 
@@ -21,23 +21,23 @@ def steps(state: "State") -> Steps:
         events.Closed: state.closed,
         events.Gone: state.leases.gone,
         events.Resolved: state.where.resolved,
-        events.TargetDirReady: state.launches.target_dir_ready,
-        events.TargetDirFailed: state.launches.target_dir_failed,
-        events.TargetDirsFound: state.target_index.found,
-        events.TargetDirMeasured: state.spills.measured,
+        disk_events.TargetDirReady: state.launches.target_dir_ready,
+        disk_events.TargetDirFailed: state.launches.target_dir_failed,
+        disk_events.TargetDirsFound: state.target_index.found,
+        disk_events.TargetDirMeasured: state.spills.measured,
         events.SnapshotsFound: state.tasks.found,
         events.TaskProgressed: state.tasks.progressed,
         events.TaskDone: state.tasks.done,
         events.TaskFailed: state.tasks.failed,
         events.Ending: state.snapshot_requests.ending,
-        events.DiskReady: state.disk_watch.ready,
-        events.DiskFailed: state.disk_watch.failed,
-        events.DiskAbsent: state.disk_watch.absent,
-        events.DiskUnmounted: state.disk_watch.unmounted,
-        events.DiskMeasured: state.disk_watch.measured,
-        events.DiskLost: state.disk_watch.lost,
-        events.DiskSighted: state.disk_watch.sighted,
-        events.DiskUnmeasured: state.disk_watch.unmeasured,
+        disk_events.DiskReady: state.disk_watch.ready,
+        disk_events.DiskFailed: state.disk_watch.failed,
+        disk_events.DiskAbsent: state.disk_watch.absent,
+        disk_events.DiskUnmounted: state.disk_watch.unmounted,
+        disk_events.DiskMeasured: state.disk_watch.measured,
+        disk_events.DiskLost: state.disk_watch.lost,
+        disk_events.DiskSighted: state.disk_watch.sighted,
+        disk_events.DiskUnmeasured: state.disk_watch.unmeasured,
         events.ShimReady: state.shim_ready,
         events.ShimMissing: state.shim_missing,
         events.JobserverMade: state.launches.jobserver_made,

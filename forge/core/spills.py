@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from forge.core import events
-from forge.core.actions import Action, Log, MeasureTargetDir, RecordTargetDir
+from forge.core import disk_events
+from forge.core.actions import Action, Log
 from forge.core.builds import Build, BuildPhase
+from forge.core.disk_actions import MeasureTargetDir, RecordTargetDir
 from forge.core.moment import Moment
 from forge.core.room_actions import ForgetSpill, KeepSpill, SweepSpills
 from forge.core.spill import Spill
@@ -169,7 +170,7 @@ class Spills:
             for build in builds:
                 build.notes.append(f"it cannot go on on the SSD: {reason}")
 
-    def measured(self, event: events.TargetDirMeasured, now: Moment) -> list[Action]:
+    def measured(self, event: disk_events.TargetDirMeasured, now: Moment) -> list[Action]:
         """Take in how large a target dir on the SSD is; all others are the index's."""
         root = self.root_of(event.path)
         if root is None:

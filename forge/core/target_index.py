@@ -8,11 +8,12 @@ deletes or renames a target dir) is seen by a watch, and looked up.
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from forge.core import events
-from forge.core.actions import Action, Log, MeasureTargetDir, RecordTargetDir
+from forge.core import disk_events
+from forge.core.actions import Action, Log
 from forge.core.build_lock import profile_dir
 from forge.core.builds import Build
 from forge.core.cargo_args import Kind
+from forge.core.disk_actions import MeasureTargetDir, RecordTargetDir
 from forge.core.history import Recorder
 from forge.core.moment import Moment
 from forge.core.priority import who_of
@@ -28,7 +29,7 @@ class TargetIndex:
     def __init__(self, state: "State") -> None:
         self._state = state
 
-    def found(self, event: events.TargetDirsFound, now: Moment) -> list[Action]:
+    def found(self, event: disk_events.TargetDirsFound, now: Moment) -> list[Action]:
         """Take in what is on the disk, forget what is not, and measure what is new."""
         known = self._state.target_dirs
         actions: list[Action] = []
@@ -78,7 +79,7 @@ class TargetIndex:
             return [MeasureTargetDir(build.target_dir)]  # `clean`
         return [MeasureTargetDir(build.target_dir, profile_dir(build.args))]
 
-    def measured(self, event: events.TargetDirMeasured, now: Moment) -> list[Action]:
+    def measured(self, event: disk_events.TargetDirMeasured, now: Moment) -> list[Action]:
         """Take a size in; a target dir that is gone has none."""
         known = self._state.target_dirs.get(event.path)
         if known is None:

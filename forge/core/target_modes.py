@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from forge.core import messages
-from forge.core.actions import Action, KeepTargetMode, Log, Send
+from forge.core.actions import Action, Log, Send
+from forge.core.disk_actions import KeepTargetMode
 from forge.core.moment import Moment
 from forge.core.replies import error
 

@@ -13,18 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from forge.core import events
-from forge.core.actions import (
-    Action,
-    BeginTask,
-    FindSnapshots,
-    Log,
-    MeasureTargetDir,
-    RecordTargetDir,
-    RemoveSnapshots,
-    StopTask,
-)
+from forge.core.actions import Action, BeginTask, FindSnapshots, Log, RemoveSnapshots, StopTask
 from forge.core.builds import Build, BuildPhase
 from forge.core.cargo_args import Kind
+from forge.core.disk_actions import MeasureTargetDir, RecordTargetDir
 from forge.core.moment import Moment
 from forge.core.snapshots import (
     Room,

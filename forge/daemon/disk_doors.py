@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from forge.core import actions, events, room_actions, room_events
+from forge.core import disk_actions, disk_events, events, room_actions, room_events
 from forge.core.disk import Disk
 from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
@@ -37,7 +37,7 @@ class DiskDoors:
         self._sight = DiskSight(ports.ramdisk.is_writable, lambda seen: post(_event_of(seen)))
         self._memory = memory
 
-    def make_target_dir(self, action: actions.MakeTargetDir) -> events.Event:
+    def make_target_dir(self, action: disk_actions.MakeTargetDir) -> events.Event:
         """Make a build's target dir."""
         try:
             usage = None
@@ -45,10 +45,12 @@ class DiskDoors:
                 usage = self._ports.ramdisk.measure(action.disk)
             make_target_dir(action.disk, action.path)
         except ForgeError as error:
-            return events.TargetDirFailed(action.conn, action.path, error.message, disk_lost=True)
+            return disk_events.TargetDirFailed(
+                action.conn, action.path, error.message, disk_lost=True
+            )
         except OSError as error:
             reason = error.strerror or "unknown error"
-            return events.TargetDirFailed(action.conn, action.path, reason)
+            return disk_events.TargetDirFailed(action.conn, action.path, reason)
         tmp_dir = make_tmp_dir(action.tmp_dir) if action.tmp_dir else None
         if action.unlink_from:
             unlink_target(action.unlink_from, action.path)
@@ -59,9 +61,9 @@ class DiskDoors:
                 self._log_from_thread(
                     "target.unlinked", {"link": action.link_from, "why": error.strerror}
                 )
-        return events.TargetDirReady(action.conn, action.path, usage, tmp_dir)
+        return disk_events.TargetDirReady(action.conn, action.path, usage, tmp_dir)
 
-    def find_target_dirs(self, action: actions.FindTargetDirs) -> events.Event:
+    def find_target_dirs(self, action: disk_actions.FindTargetDirs) -> events.Event:
         """Look which target dirs are on the disk, and forget those that are not."""
         try:
             for path in sweep_drafts(action.disk):
@@ -87,16 +89,16 @@ class DiskDoors:
         for path in known.keys() - {path for path, _ in there}:
             if path.startswith(action.disk.mount_point + "/"):
                 self._memory.forget_target_dir(path)
-        return events.TargetDirsFound(tuple(found), looked_at)
+        return disk_events.TargetDirsFound(tuple(found), looked_at)
 
-    def measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
+    def measure_target_dir(self, action: disk_actions.MeasureTargetDir) -> events.Event:
         """Walk a target dir."""
         walked = walk_tree(action.path, action.profile_dir)
         if walked is None:
             self._memory.forget_target_dir(action.path)
-            return events.TargetDirMeasured(action.path, None)
+            return disk_events.TargetDirMeasured(action.path, None)
         parts = walked.parts
-        return events.TargetDirMeasured(
+        return disk_events.TargetDirMeasured(
             action.path, parts.size_bytes, parts.files, parts, walked.kept
         )
 
@@ -147,76 +149,76 @@ class DiskDoors:
         finally:
             os.close(root)
 
-    def ensure(self, action: actions.EnsureDisk) -> events.Event:
+    def ensure(self, action: disk_actions.EnsureDisk) -> events.Event:
         """Mount the disk, or take the one that is there."""
         return self._disk_event(lambda: self._ports.ramdisk.ensure(action.spec))
 
-    def find(self, action: actions.FindDisk) -> events.Event:
+    def find(self, action: disk_actions.FindDisk) -> events.Event:
         """Look for a disk that an earlier daemon has left."""
         try:
             disk = self._ports.ramdisk.identify(action.spec)
             if disk:
-                return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+                return disk_events.DiskReady(disk, self._ports.ramdisk.measure(disk))
         except (ForgeError, OSError) as error:
             self._log_from_thread("disk.unseen", {"why": str(error)})
-        return events.DiskAbsent()
+        return disk_events.DiskAbsent()
 
-    def resize(self, action: actions.ResizeDisk) -> events.Event:
+    def resize(self, action: disk_actions.ResizeDisk) -> events.Event:
         """Resize the disk."""
         return self._disk_event(lambda: self._ports.ramdisk.resize(action.disk, action.size_mib))
 
     def _disk_event(self, change: Callable[[], Disk]) -> events.Event:
         try:
             disk = change()
-            return events.DiskReady(disk, self._ports.ramdisk.measure(disk))
+            return disk_events.DiskReady(disk, self._ports.ramdisk.measure(disk))
         except ForgeError as error:
-            return events.DiskFailed(error.slug, error.message, error.hint)
+            return disk_events.DiskFailed(error.slug, error.message, error.hint)
         except OSError as error:
-            return events.DiskFailed("disk-unavailable", str(error))
+            return disk_events.DiskFailed("disk-unavailable", str(error))
 
-    def unmount(self, action: actions.UnmountDisk) -> events.Event:
+    def unmount(self, action: disk_actions.UnmountDisk) -> events.Event:
         """Unmount the disk."""
         try:
             self._ports.ramdisk.unmount(action.disk, force=action.force)
         except ForgeError as error:
             lost = not os.path.ismount(action.disk.mount_point) and error.slug == "disk-unavailable"
-            return events.DiskFailed(error.slug, error.message, error.hint, lost=lost)
+            return disk_events.DiskFailed(error.slug, error.message, error.hint, lost=lost)
         except OSError as error:
-            return events.DiskFailed("disk-unavailable", str(error))
-        return events.DiskUnmounted()
+            return disk_events.DiskFailed("disk-unavailable", str(error))
+        return disk_events.DiskUnmounted()
 
-    def watch(self, action: actions.WatchDisk) -> None:
+    def watch(self, action: disk_actions.WatchDisk) -> None:
         """Keep the disk in sight."""
         why = self._sight.watch(action.disk)
         if why:
             self._ports.log.write("disk.unwatched", {"why": why, "instead": "it is looked at"})
 
-    def unwatch(self, action: actions.UnwatchDisk) -> None:
+    def unwatch(self, action: disk_actions.UnwatchDisk) -> None:
         """Let the disk out of sight."""
         self._sight.unwatch()
 
-    def look(self, action: actions.LookAtDisk) -> events.Event:
+    def look(self, action: disk_actions.LookAtDisk) -> events.Event:
         """Look at the disk now."""
         disk = action.disk
         try:
-            return events.DiskSighted(disk.token, self._ports.ramdisk.is_writable(disk))
+            return disk_events.DiskSighted(disk.token, self._ports.ramdisk.is_writable(disk))
         except ForgeError as error:
-            return events.DiskLost(disk.token, error.message)
+            return disk_events.DiskLost(disk.token, error.message)
         except OSError:
-            return events.DiskSighted(disk.token, writable=True)  # nobody can tell: as it was
+            return disk_events.DiskSighted(disk.token, writable=True)  # nobody can tell: as it was
 
     def close(self) -> None:
         """Look no more."""
         self._sight.close()
 
-    def measure(self, action: actions.MeasureDisk) -> events.Event:
+    def measure(self, action: disk_actions.MeasureDisk) -> events.Event:
         """Ask how full the disk is."""
         try:
-            return events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
+            return disk_events.DiskMeasured(self._ports.ramdisk.measure(action.disk))
         except ForgeError as error:
-            return events.DiskLost(action.disk.token, error.message)
+            return disk_events.DiskLost(action.disk.token, error.message)
         except OSError as error:
-            return events.DiskUnmeasured(str(error))
+            return disk_events.DiskUnmeasured(str(error))
 
     def _log_from_thread(self, decision: str, fields: Mapping[str, Any]) -> None:
         self._ports.loop.call_soon_threadsafe(self._ports.log.write, decision, fields)
@@ -224,8 +226,8 @@ class DiskDoors:
 
 def _event_of(seen: Seen) -> events.Event:
     if seen.lost:
-        return events.DiskLost(seen.disk.token, seen.lost)
-    return events.DiskSighted(seen.disk.token, seen.writable, seen.changed)
+        return disk_events.DiskLost(seen.disk.token, seen.lost)
+    return disk_events.DiskSighted(seen.disk.token, seen.writable, seen.changed)
 
 
 def _is_gone(root: str) -> bool:

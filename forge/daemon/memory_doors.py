@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from forge.core import actions, room_actions
+from forge.core import actions, disk_actions, room_actions
 from forge.core.bloat import HighWater
 from forge.core.inference_actions import RecordSqueeze, TellSqueezes
 from forge.core.replies import error
@@ -34,7 +34,7 @@ class MemoryDoors:
             self._memories.record, action.number, action.record, action.details, action.learned
         )
 
-    def record_target_dir(self, action: actions.RecordTargetDir) -> None:
+    def record_target_dir(self, action: disk_actions.RecordTargetDir) -> None:
         """Write down what is known of a target dir."""
         self._do(self._store.record, action.target_dir)
 
@@ -58,7 +58,7 @@ class MemoryDoors:
         """Write down the most that a disk ever held."""
         self._do(self._store.keep_high_water, HighWater(action.token, action.high_water_bytes))
 
-    def keep_target_mode(self, action: actions.KeepTargetMode) -> None:
+    def keep_target_mode(self, action: disk_actions.KeepTargetMode) -> None:
         """Write down the mode of a project."""
         self._do(self._store.keep_target_mode, action.root, action.mode)
 

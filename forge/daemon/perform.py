@@ -11,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from forge.core import actions, events, room_actions, room_events, service_actions
+from forge.core import (
+    actions,
+    disk_actions,
+    disk_events,
+    events,
+    room_actions,
+    room_events,
+    service_actions,
+)
 from forge.core.inference_actions import (
     LookAtInference,
     LowerBuilds,
@@ -56,7 +64,7 @@ class Performer:
         disk = self._disk = DiskDoors(ports, self._memory, post)
         services = self._services = ServiceDoors(ports, post)
         self._tasks = TaskDoors(ports, post)
-        self._walking: set[actions.MeasureTargetDir] = set()
+        self._walking: set[disk_actions.MeasureTargetDir] = set()
         self._disk_thread = ThreadPoolExecutor(1, "disk")
         self._shim_thread = ThreadPoolExecutor(1, "shim")
         self._walk_thread = ThreadPoolExecutor(1, "walk")
@@ -74,12 +82,12 @@ class Performer:
             actions.EndTree: self._end_tree,
             actions.ProbeLock: self._in(self._build_threads, self._probe_lock),
             actions.Resolve: self._in(self._build_threads, self._resolve),
-            actions.MakeTargetDir: self._in(self._build_threads, disk.make_target_dir),
-            actions.FindTargetDirs: self._in(self._disk_thread, disk.find_target_dirs),
-            actions.MeasureTargetDir: self._walk_once,
-            actions.RecordTargetDir: self._memory.record_target_dir,
-            actions.KeepTargetMode: self._memory.keep_target_mode,
-            actions.RemoveTmpDir: self._remove_tmp_dir,
+            disk_actions.MakeTargetDir: self._in(self._build_threads, disk.make_target_dir),
+            disk_actions.FindTargetDirs: self._in(self._disk_thread, disk.find_target_dirs),
+            disk_actions.MeasureTargetDir: self._walk_once,
+            disk_actions.RecordTargetDir: self._memory.record_target_dir,
+            disk_actions.KeepTargetMode: self._memory.keep_target_mode,
+            disk_actions.RemoveTmpDir: self._remove_tmp_dir,
             actions.RecordBuild: self._memory.record_build,
             actions.TellHistory: self._memory.tell_history,
             actions.TellBuild: self._memory.tell_build,
@@ -110,14 +118,14 @@ class Performer:
             TellSqueezes: self._memory.tell_squeezes,
             actions.LimitBuilds: self._in(self._memory_thread, cgroup.limit),
             actions.CountHolders: self._in(self._build_threads, tokens.count_holders),
-            actions.EnsureDisk: self._in(self._disk_thread, disk.ensure),
-            actions.FindDisk: self._in(self._disk_thread, disk.find),
-            actions.ResizeDisk: self._in(self._disk_thread, disk.resize),
-            actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
-            actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
-            actions.WatchDisk: disk.watch,
-            actions.UnwatchDisk: disk.unwatch,
-            actions.LookAtDisk: self._in(self._build_threads, disk.look),
+            disk_actions.EnsureDisk: self._in(self._disk_thread, disk.ensure),
+            disk_actions.FindDisk: self._in(self._disk_thread, disk.find),
+            disk_actions.ResizeDisk: self._in(self._disk_thread, disk.resize),
+            disk_actions.UnmountDisk: self._in(self._disk_thread, disk.unmount),
+            disk_actions.MeasureDisk: self._in(self._disk_thread, disk.measure),
+            disk_actions.WatchDisk: disk.watch,
+            disk_actions.UnwatchDisk: disk.unwatch,
+            disk_actions.LookAtDisk: self._in(self._build_threads, disk.look),
             actions.LoadSettings: self._in(self._disk_thread, self._load_settings),
             service_actions.LookAtServices: services.look,
             service_actions.StartService: services.start,
@@ -219,17 +227,17 @@ class Performer:
         workspace = self._ports.workspaces.find(action.cwd, action.argv, action.env)
         return events.Resolved(action.conn, workspace)
 
-    def _walk_once(self, action: actions.MeasureTargetDir) -> None:
+    def _walk_once(self, action: disk_actions.MeasureTargetDir) -> None:
         """Walk a target dir, unless it waits for that already: builds may end faster than walks."""
         if action not in self._walking:
             self._walking.add(action)
             self._walk_thread.submit(self._do_and_post, self._measure_target_dir, action)
 
-    def _measure_target_dir(self, action: actions.MeasureTargetDir) -> events.Event:
+    def _measure_target_dir(self, action: disk_actions.MeasureTargetDir) -> events.Event:
         self._walking.discard(action)  # what changes from now on wants another walk
         return self._disk.measure_target_dir(action)
 
-    def _remove_tmp_dir(self, action: actions.RemoveTmpDir) -> None:
+    def _remove_tmp_dir(self, action: disk_actions.RemoveTmpDir) -> None:
         """Delete temporary files; nobody waits for that."""
         self._build_threads.submit(remove_tmp_dir, action.disk, action.path)
 
@@ -249,14 +257,14 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
     match action:
         case actions.Resolve():
             return events.Resolved(action.conn, Workspace(None, outside=reason))
-        case actions.MakeTargetDir():
-            return events.TargetDirFailed(action.conn, action.path, reason)
-        case actions.FindDisk():
-            return events.DiskAbsent()
+        case disk_actions.MakeTargetDir():
+            return disk_events.TargetDirFailed(action.conn, action.path, reason)
+        case disk_actions.FindDisk():
+            return disk_events.DiskAbsent()
         case actions.EnsureShim():
             return events.ShimMissing(reason)
-        case actions.EnsureDisk() | actions.ResizeDisk() | actions.UnmountDisk():
-            return events.DiskFailed("disk-unavailable", reason)
+        case disk_actions.EnsureDisk() | disk_actions.ResizeDisk() | disk_actions.UnmountDisk():
+            return disk_events.DiskFailed("disk-unavailable", reason)
         case actions.ProbeLock():
             return events.LockSeen(action.build, locked=True)
         case LookAtInference():
@@ -269,8 +277,8 @@ def _failure_of(action: actions.Action, reason: str) -> events.Event | None:
             return events.TargetDirEvicted(action.path, failure=reason)
         case room_actions.FindStale():
             return room_events.StaleFound(action.path, ())
-        case actions.MeasureDisk():
-            return events.DiskUnmeasured(reason)
+        case disk_actions.MeasureDisk():
+            return disk_events.DiskUnmeasured(reason)
         case actions.LoadSettings():
             return events.SettingsRefused(reason, None, action.conn)
     return None

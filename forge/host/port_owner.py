@@ -26,7 +26,7 @@ def owner_of(port: int) -> PortOwner | None:
         try:
             return PortOwner(pid, psutil.Process(pid).name())
         except psutil.Error:
-            continue
+            continue  # it has just ended
     return somebody
 
 
@@ -52,7 +52,7 @@ def _own_owners(port: int) -> list[int | None]:
                 if one.status == psutil.CONN_LISTEN and one.laddr.port == port
             ]
         except psutil.Error:
-            continue
+            continue  # it has ended, or is another user's
         if listening:
             found.append(process.pid)
     return found

@@ -26,7 +26,7 @@ def tree_bytes(
             try:
                 total += _bytes_of(child, asked if is_mac else None)
             except psutil.Error:
-                continue
+                continue  # a child that has just ended holds nothing
     except psutil.Error:
         return None
     return total

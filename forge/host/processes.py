@@ -59,7 +59,7 @@ def end_tree(root: Process) -> int:
             process.terminate()  # looks at the start time first
             ended += 1
         except psutil.Error:
-            continue
+            continue  # it has ended by itself
     return ended
 
 
@@ -82,7 +82,7 @@ def lower_tree(root: Process, nice: int) -> int:
                 process.nice(nice)  # looks at the start time first
                 lowered += 1
         except psutil.Error:
-            continue
+            continue  # it has ended by itself
     return lowered
 
 

@@ -36,7 +36,7 @@ def options(
             words += ["--ro-bind-try", place, place]
     for place in CONFIGURATION:
         words += ["--ro-bind-try", place, place]
-    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", home]  # noqa: S108
+    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", home]  # noqa: S108  # its own
     for place in read:
         words += ["--ro-bind", place, place]
     for place in written:

@@ -44,7 +44,7 @@ class ScreenDoor:
             try:
                 children = psutil.Process(session).children()
             except psutil.Error:
-                continue
+                continue  # the session has just ended
             alive = [one for one in children if one.status() != psutil.STATUS_ZOMBIE]
             return found(alive[0].pid if alive else session)
         return None

@@ -133,7 +133,7 @@ class Walk:
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except OSError:
-                        continue
+                        continue  # gone meanwhile
                     if status.st_dev == self._device:
                         yield entry, status
         except OSError:

@@ -97,7 +97,7 @@ class _Walk:
                     continue
                 below = os.open(name, _DIRECTORY, dir_fd=directory)
             except FileNotFoundError:
-                continue
+                continue  # gone meanwhile
             try:
                 self.enter(below, f"{path}/", depth + 1)
             finally:

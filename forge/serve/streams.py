@@ -38,7 +38,7 @@ def opened_stream(channel: Channel, kind: FrameType) -> Iterator[zstandard.ZstdD
     """Open the stream that comes in frames of a type. Raises SourcesRefused when it is none."""
     inflater = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)
     try:
-        with inflater.stream_reader(_Frames(channel, kind)) as stream:  # type: ignore[arg-type]
+        with inflater.stream_reader(_Frames(channel, kind)) as stream:  # type: ignore[arg-type]  # it reads, no more
             yield stream
     except zstandard.ZstdError as error:
         raise SourcesRefused(f"{kind.name} is no stream of zstd: {error}") from None

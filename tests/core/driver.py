@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_actions, disk_events, events, messages
 from forge.core.disk import Disk, DiskKind, DiskSpec, DiskUsage
 from forge.core.memory_map import propose
 from forge.core.moment import Moment
@@ -42,7 +42,7 @@ class Driver:
     def find_no_disk(self) -> None:
         """Answer the look for an earlier daemon's disk, with which each daemon begins."""
         self.post(events.Tick())
-        self.post(events.DiskAbsent())
+        self.post(disk_events.DiskAbsent())
 
     def post(self, event: events.Event) -> list[actions.Action]:
         asked = self.state.step(event, Moment(self.now_s, 1_700_000_000 + self.now_s))
@@ -70,8 +70,8 @@ class Driver:
                 self.post(events.HoldersCounted({b: self.holders.get(b, 0) for b in one.cargos}))
             case actions.MoveTokens():
                 self.post(events.TokensMoved(tuple(self._moved(move) for move in one.moves)))
-            case actions.LookAtDisk() if self.is_disk_there:
-                self.post(events.DiskSighted(one.disk.token, writable=True))
+            case disk_actions.LookAtDisk() if self.is_disk_there:
+                self.post(disk_events.DiskSighted(one.disk.token, writable=True))
             case _:
                 pass
 
@@ -98,14 +98,14 @@ class Driver:
         self.post(events.Resolved(conn, workspace))
 
     def mount(self, usage: DiskUsage = EMPTY) -> None:
-        self.post(events.DiskReady(DISK, usage))
+        self.post(disk_events.DiskReady(DISK, usage))
 
     def make_target_dirs(self, usage: DiskUsage = EMPTY) -> None:
         """Answer all MakeTargetDir that were asked for."""
-        asked = [one for one in self.done if isinstance(one, actions.MakeTargetDir)]
-        self.done = [one for one in self.done if not isinstance(one, actions.MakeTargetDir)]
+        asked = [one for one in self.done if isinstance(one, disk_actions.MakeTargetDir)]
+        self.done = [one for one in self.done if not isinstance(one, disk_actions.MakeTargetDir)]
         for one in asked:
-            self.post(events.TargetDirReady(one.conn, one.path, usage))
+            self.post(disk_events.TargetDirReady(one.conn, one.path, usage))
 
     def run(self, conn: int, *argv: str, **fields: Any) -> str:
         """Bring a build all the way to running cargo; return its id."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_actions, disk_events, events, messages
 from forge.core.bloat import EMPTY_BYTES, IDLE_S, HighWater, is_bloated
 from forge.core.disk import Disk, DiskKind
 from forge.core.snapshots import Room, Snapshot
@@ -22,7 +22,7 @@ def mounted(*, holds_gib=0.0, disk=APFS, known=None) -> Driver:
         driver.state = State(settings(), high_water=known)
         driver.find_no_disk()
     driver.begin(99, "metadata")
-    driver.post(events.DiskReady(disk, replace(EMPTY, used_bytes=int(holds_gib * GIB))))
+    driver.post(disk_events.DiskReady(disk, replace(EMPTY, used_bytes=int(holds_gib * GIB))))
     driver.make_target_dirs()
     driver.post(events.Closed(99))
     driver.state.target_dirs.clear()
@@ -30,7 +30,7 @@ def mounted(*, holds_gib=0.0, disk=APFS, known=None) -> Driver:
 
 
 def hold(driver, used_bytes):
-    driver.post(events.DiskMeasured(replace(EMPTY, used_bytes=used_bytes)))
+    driver.post(disk_events.DiskMeasured(replace(EMPTY, used_bytes=used_bytes)))
 
 
 def idle(driver, seconds):
@@ -45,7 +45,7 @@ def report(driver):
 
 
 def was_made_anew(driver):
-    return bool(driver.asked(actions.UnmountDisk)) and driver.state.disk.remount
+    return bool(driver.asked(disk_actions.UnmountDisk)) and driver.state.disk.remount
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_another_disk_begins_anew():
     driver = mounted()
     hold(driver, 5 * GIB)
     driver.receive(60, messages.DiskRequest(verb="recreate"))
-    driver.post(events.DiskUnmounted())
-    driver.post(events.DiskReady(replace(APFS, token="b"), EMPTY))
+    driver.post(disk_events.DiskUnmounted())
+    driver.post(disk_events.DiskReady(replace(APFS, token="b"), EMPTY))
     assert report(driver)["high_water_bytes"] == 0
 
 
@@ -111,14 +111,14 @@ def test_a_bloated_disk_with_nothing_on_it_is_made_anew_after_a_while():
     hold(driver, 5 * GIB)
     hold(driver, 0)
     idle(driver, IDLE_S - 10)
-    assert not driver.asked(actions.UnmountDisk)
+    assert not driver.asked(disk_actions.UnmountDisk)
     idle(driver, 40)
     assert was_made_anew(driver)
-    (asked,) = driver.asked(actions.UnmountDisk)
+    (asked,) = driver.asked(disk_actions.UnmountDisk)
     assert asked.force is False
     assert "disk.bloated" in [one.decision for one in driver.asked(actions.Log)]
-    driver.post(events.DiskUnmounted())
-    assert driver.asked(actions.EnsureDisk)
+    driver.post(disk_events.DiskUnmounted())
+    assert driver.asked(disk_actions.EnsureDisk)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_whoever_builds_now_and_then_keeps_it():
         driver.receive(turn, messages.Ended(exit=0))
         driver.post(events.Closed(turn))
         driver.state.target_dirs.clear()
-    assert not driver.asked(actions.UnmountDisk)
+    assert not driver.asked(disk_actions.UnmountDisk)
 
 
 def test_one_that_is_busy_is_left_for_another_while():
@@ -182,11 +182,11 @@ def test_one_that_is_busy_is_left_for_another_while():
     hold(driver, 5 * GIB)
     hold(driver, 0)
     idle(driver, IDLE_S + 20)
-    driver.post(events.DiskFailed("disk-busy", "a shell stands on it"))
+    driver.post(disk_events.DiskFailed("disk-busy", "a shell stands on it"))
     idle(driver, IDLE_S - 20)
-    assert len(driver.asked(actions.UnmountDisk)) == 1
+    assert len(driver.asked(disk_actions.UnmountDisk)) == 1
     idle(driver, 40)
-    assert len(driver.asked(actions.UnmountDisk)) == 2
+    assert len(driver.asked(disk_actions.UnmountDisk)) == 2
 
 
 def test_a_clock_that_jumps_back_makes_it_no_sooner():
@@ -196,4 +196,4 @@ def test_a_clock_that_jumps_back_makes_it_no_sooner():
     idle(driver, IDLE_S / 2)
     driver.now_s -= IDLE_S
     idle(driver, IDLE_S - 20)
-    assert not driver.asked(actions.UnmountDisk)
+    assert not driver.asked(disk_actions.UnmountDisk)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_actions, disk_events, messages
 from forge.core.disk_life import DiskPhase
 from tests.core.driver import DISK, Driver, settings
 from tests.core.test_killed import answer, read, record
@@ -17,7 +17,7 @@ def driver():
 
 
 def lose(driver):
-    driver.post(events.DiskLost(DISK.token, "it was ejected"))
+    driver.post(disk_events.DiskLost(DISK.token, "it was ejected"))
 
 
 def test_a_build_that_loses_its_disk_is_ended_and_goes_on_with_another_one(driver):
@@ -33,7 +33,7 @@ def test_a_build_that_loses_its_disk_is_ended_and_goes_on_with_another_one(drive
     assert driver.asked(actions.EndTree)
     driver.receive(1, messages.Ended(exit=101))
     assert driver.run(2, requeues=True, again="b1/0/0/1") == "b2"
-    assert len(driver.asked(actions.EnsureDisk)) == 2
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 2
     assert driver.reply(2, "go")["target_dir"]
 
 
@@ -70,7 +70,7 @@ def test_a_build_that_failed_before_the_loss_was_noticed_runs_again(driver):
     driver.run(1, requeues=True)
     driver.is_disk_there = False
     driver.receive(1, messages.Ended(exit=101))
-    assert driver.asked(actions.LookAtDisk) == [actions.LookAtDisk(DISK)]
+    assert driver.asked(disk_actions.LookAtDisk) == [disk_actions.LookAtDisk(DISK)]
     read(driver, 0)
     assert not [one for _, one in driver.sent if one["type"] in ("over", "requeue")]
     lose(driver)
@@ -88,14 +88,14 @@ def test_a_build_that_failed_by_itself_hears_so_when_the_disk_was_seen(driver):
 def test_a_read_only_disk_takes_no_builds_until_it_is_writable_again(driver):
     build = driver.run(1, requeues=True)
     unit(driver, 10, build, "app")
-    driver.post(events.DiskSighted(DISK.token, writable=False))
+    driver.post(disk_events.DiskSighted(DISK.token, writable=False))
     assert driver.reply(1, "requeue")["line"].startswith("the RAM disk has become read-only")
     assert driver.state.disk.phase is DiskPhase.MOUNTED
     driver.receive(1, messages.Ended(exit=101))
     driver.begin(2, requeues=True, again="b1/0/0/1")
     assert driver.reply(2, "go")["target_dir"] is None
     assert "read-only" in driver.reply(2, "go")["notes"][0]
-    driver.post(events.DiskSighted(DISK.token, writable=True))
+    driver.post(disk_events.DiskSighted(DISK.token, writable=True))
     driver.begin(3, root="/src/third")
     driver.make_target_dirs()
     assert driver.reply(3, "go")["target_dir"]
@@ -106,9 +106,11 @@ def test_a_mounted_disk_is_watched_and_one_that_is_taken_away_is_not(driver):
     driver.receive(1, messages.Ended(exit=0))
     driver.receive(9, messages.DiskRequest(verb="unmount"))
     watching = [
-        one for one in driver.done if isinstance(one, actions.WatchDisk | actions.UnwatchDisk)
+        one
+        for one in driver.done
+        if isinstance(one, disk_actions.WatchDisk | disk_actions.UnwatchDisk)
     ]
-    assert watching == [actions.WatchDisk(DISK), actions.UnwatchDisk()]
-    driver.post(events.DiskFailed("disk-busy", "in use"))
-    assert driver.asked(actions.WatchDisk)[-1] == actions.WatchDisk(DISK)
-    assert len(driver.asked(actions.WatchDisk)) == 2
+    assert watching == [disk_actions.WatchDisk(DISK), disk_actions.UnwatchDisk()]
+    driver.post(disk_events.DiskFailed("disk-busy", "in use"))
+    assert driver.asked(disk_actions.WatchDisk)[-1] == disk_actions.WatchDisk(DISK)
+    assert len(driver.asked(disk_actions.WatchDisk)) == 2

@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages, room_actions, room_events
+from forge.core import (
+    actions,
+    disk_actions,
+    disk_events,
+    events,
+    messages,
+    room_actions,
+    room_events,
+)
 from forge.core.disk import Disk, DiskKind, DiskUsage
 from forge.core.learned import Observation, key_of_growth
 from forge.core.memory import Reading, Swap
@@ -35,7 +43,7 @@ def a_driver(**changes) -> Driver:
 def free(driver: Driver, mib: float, after_s: float = 0.25) -> None:
     """The disk has so much free at the next look."""
     driver.now_s += after_s
-    driver.post(events.DiskMeasured(usage(int(mib * MIB))))
+    driver.post(disk_events.DiskMeasured(usage(int(mib * MIB))))
 
 
 def remember(driver: Driver, root: str, wrote_mib: int, verb: str = "build") -> None:
@@ -113,7 +121,7 @@ def test_a_tmpfs_takes_memory_that_nobody_was_promised():
     driver.run(1)
     available(driver, 8000)
     free(driver, 200)
-    (asked,) = driver.asked(actions.ResizeDisk)
+    (asked,) = driver.asked(disk_actions.ResizeDisk)
     assert asked.size_mib == 6144 + 1024
 
 
@@ -122,7 +130,7 @@ def test_it_takes_no_more_than_there_is():
     driver.run(1)
     available(driver, 1024 + 200 + 300)  # the low water, what the disk has left, and a rest
     free(driver, 200)
-    (asked,) = driver.asked(actions.ResizeDisk)
+    (asked,) = driver.asked(disk_actions.ResizeDisk)
     assert asked.size_mib == 6144 + 300
 
 
@@ -141,14 +149,14 @@ def test_a_disk_that_cannot_or_must_not_stays_as_large_as_it_is(available_mib, k
     driver.state.disk.disk = replace(DISK, kind=kind)
     available(driver, available_mib)
     free(driver, 200)
-    assert driver.asked(actions.ResizeDisk) == []
+    assert driver.asked(disk_actions.ResizeDisk) == []
 
 
 def test_where_memory_is_not_measured_nothing_is_taken():
     driver = a_driver(grow_disk=True)
     driver.run(1)
     free(driver, 200)
-    assert driver.asked(actions.ResizeDisk) == []
+    assert driver.asked(disk_actions.ResizeDisk) == []
 
 
 def test_it_takes_its_old_size_again_when_nothing_is_built():
@@ -158,10 +166,10 @@ def test_it_takes_its_old_size_again_when_nothing_is_built():
     available(driver, 8000)
     free(driver, 200)
     larger = Disk(DiskKind.TMPFS, "/mnt/builds", 7168, 40, "t")
-    driver.post(events.DiskReady(larger, usage(1224 * MIB, 7 * GIB)))
+    driver.post(disk_events.DiskReady(larger, usage(1224 * MIB, 7 * GIB)))
     driver.receive(1, messages.Ended(exit=0))
-    driver.post(events.DiskMeasured(usage(5 * GIB, 7 * GIB)))
-    assert [one.size_mib for one in driver.asked(actions.ResizeDisk)] == [7168, 6144]
+    driver.post(disk_events.DiskMeasured(usage(5 * GIB, 7 * GIB)))
+    assert [one.size_mib for one in driver.asked(disk_actions.ResizeDisk)] == [7168, 6144]
 
 
 # Others are held
@@ -213,7 +221,7 @@ def test_a_held_build_goes_on_when(how):
             driver.receive(1, messages.Ended(exit=0))
             free(driver, 3000)
         case "disk is lost":
-            driver.post(events.DiskLost("t", "ejected"))
+            driver.post(disk_events.DiskLost("t", "ejected"))
     assert went(driver, 11)
 
 
@@ -395,7 +403,7 @@ def test_a_build_on_the_ssd_is_no_user_of_the_disk():
     spilled(driver)
     driver.begin(3)
     assert driver.state.leases.on_disk() == []
-    driver.post(events.DiskLost("t", "ejected"))
+    driver.post(disk_events.DiskLost("t", "ejected"))
     assert not [one for to, one in driver.sent if to == 3 and one["type"] == "say"]
 
 
@@ -487,7 +495,7 @@ def test_what_lies_on_the_ssd_goes_when_its_checkout_is_gone_or_somebody_asks():
     (asked,) = driver.asked(room_actions.EvictTargetDir)
     assert (asked.disk, asked.path) == (None, path)
     driver.post(events.TargetDirEvicted(path, GIB))
-    driver.post(events.TargetDirMeasured(path, None))
+    driver.post(disk_events.TargetDirMeasured(path, None))
     assert driver.state.spills.by_root == {}
 
 

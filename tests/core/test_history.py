@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_events, events, messages
 from forge.core.behind import Behind, What, asking_link, asking_test, asking_unit
 from forge.core.disk import DiskUsage
 from forge.core.history import MAX_PARTS, SLOWEST, Recorder, Tally, build_record
@@ -199,7 +199,7 @@ def known(driver, *, is_cold, root="/src/app"):
 
 def measure(driver, build, size_bytes):
     path = driver.state.builds[build].target_dir
-    driver.post(events.TargetDirMeasured(path, size_bytes, 10))
+    driver.post(disk_events.TargetDirMeasured(path, size_bytes, 10))
 
 
 def test_a_build_that_ended_well_is_recorded_and_learned(driver):
@@ -280,7 +280,7 @@ def test_after_cargo_clean_a_build_is_cold_again(driver):
         build = driver.run(conn)
         path = driver.state.builds[build].target_dir
         end(driver, conn)
-        driver.post(events.TargetDirMeasured(path, size_bytes))
+        driver.post(disk_events.TargetDirMeasured(path, size_bytes))
     assert known(driver, is_cold=True).seen == 3
     assert known(driver, is_cold=False) is None
 

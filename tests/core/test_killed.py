@@ -2,7 +2,7 @@
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_events, events, messages
 from forge.core.memory import Reading, Swap
 from tests.core.driver import EMPTY, Driver, settings
 from tests.core.test_memory_gate import link, unit
@@ -14,7 +14,7 @@ TOLD = "the linker of app was killed for memory: it had reached 1.0 GiB, 3.0 GiB
 
 def read(driver, oom_kills, after_s=0.1, available_bytes=3 * GIB):
     driver.now_s += after_s
-    driver.post(events.DiskMeasured(EMPTY))
+    driver.post(disk_events.DiskMeasured(EMPTY))
     reading = Reading(driver.now_s, TOTAL, available_bytes, Swap(0, 0), oom_kills=oom_kills)
     driver.post(events.MemoryMeasured(reading, {}))
 
@@ -199,7 +199,7 @@ def test_memory_that_cannot_be_read_leaves_nobody_waiting():
     driver = linking()
     driver.receive(10, messages.LinkEnded(**KILLED))
     driver.receive(1, messages.Ended(exit=101))
-    driver.post(events.DiskMeasured(EMPTY))
+    driver.post(disk_events.DiskMeasured(EMPTY))
     driver.post(events.MemoryUnmeasured("no /proc"))
     assert answer(driver) == {"type": "over", "line": None}
 

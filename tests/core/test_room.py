@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages, room_actions, room_events
+from forge.core import (
+    actions,
+    disk_actions,
+    disk_events,
+    events,
+    messages,
+    room_actions,
+    room_events,
+)
 from forge.core.target_dirs import TargetDir
 from tests.core.driver import EMPTY, GIB, Driver, settings
 
@@ -27,7 +35,7 @@ def driver() -> Driver:
 def filled(driver: Driver, free_gib: float) -> None:
     free_bytes = int(free_gib * GIB)
     usage = replace(EMPTY, used_bytes=6 * GIB - free_bytes, free_bytes=free_bytes)
-    driver.post(events.DiskMeasured(usage))
+    driver.post(disk_events.DiskMeasured(usage))
 
 
 def gone(driver: Driver) -> list[str]:
@@ -65,7 +73,7 @@ def test_what_went_is_looked_at_again_and_what_stayed_is_not_tried_at_once(drive
     driver.state.room.pinned.add("/mnt/builds/new")
     filled(driver, 0.4)
     driver.post(events.TargetDirEvicted("/mnt/builds/old", failure="a cargo builds in it"))
-    assert "/mnt/builds/old" in [one.path for one in driver.asked(actions.MeasureTargetDir)]
+    assert "/mnt/builds/old" in [one.path for one in driver.asked(disk_actions.MeasureTargetDir)]
     assert "target.kept" in [one.decision for one in driver.asked(actions.Log)]
     filled(driver, 0.4)
     assert gone(driver) == ["old"]

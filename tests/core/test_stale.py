@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from forge.core import events, messages, room_actions, room_events
+from forge.core import disk_events, events, messages, room_actions, room_events
 from forge.core.target_dirs import TargetDir
 from tests.core.driver import EMPTY, GIB, Driver, settings
 from tests.core.test_room import filled, gone
@@ -30,7 +30,7 @@ def evicted(driver: Driver) -> list[tuple[str, ...]]:
 
 def test_they_are_looked_for_once_when_nothing_is_built_and_the_disk_is_half_full():
     driver = a_driver()
-    driver.post(events.DiskMeasured(replace(EMPTY, used_bytes=4 * GIB, free_bytes=2 * GIB)))
+    driver.post(disk_events.DiskMeasured(replace(EMPTY, used_bytes=4 * GIB, free_bytes=2 * GIB)))
     driver.post(events.Tick())
     assert asked(driver) == [], "a build is at work"
     driver.receive(1, messages.Ended(exit=0))

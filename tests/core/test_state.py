@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_actions, disk_events, events, messages
 from forge.core.builds import BuildPhase
 from forge.core.disk import DiskUsage
 from forge.core.disk_life import RETRY_S, DiskPhase
@@ -23,7 +23,7 @@ def driver():
 
 def test_the_first_build_mounts_the_disk_and_gets_its_target_dir(driver):
     driver.begin(1, "build", "--release")
-    assert driver.asked(actions.EnsureDisk) == [actions.EnsureDisk(SPEC)]
+    assert driver.asked(disk_actions.EnsureDisk) == [disk_actions.EnsureDisk(SPEC)]
     assert driver.reply(1, "wait")["reason"] == "the RAM disk is mounting"
     driver.mount()
     driver.make_target_dirs()
@@ -37,7 +37,7 @@ def test_the_first_build_mounts_the_disk_and_gets_its_target_dir(driver):
 def test_ten_builds_that_ask_at_once_mount_one_disk(driver):
     for conn in range(10):
         driver.begin(conn, root=f"/src/{conn}")
-    assert len(driver.asked(actions.EnsureDisk)) == 1
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 1
     driver.mount()
     driver.make_target_dirs()
     assert len({driver.reply(conn, "go")["target_dir"] for conn in range(10)}) == 10
@@ -64,7 +64,7 @@ def test_a_build_goes_on_without_a_disk_that_takes_too_long(driver):
 
 def test_a_disk_that_cannot_be_had_leaves_the_build_on_the_ssd(driver):
     driver.begin(1)
-    driver.post(events.DiskFailed("disk-taken", "/mnt/builds is taken"))
+    driver.post(disk_events.DiskFailed("disk-taken", "/mnt/builds is taken"))
     go = driver.reply(1, "go")
     assert go["target_dir"] is None
     assert go["notes"] == ["no RAM disk: /mnt/builds is taken; building on the SSD"]
@@ -72,12 +72,12 @@ def test_a_disk_that_cannot_be_had_leaves_the_build_on_the_ssd(driver):
 
 def test_a_failed_mount_is_tried_again_only_after_a_while(driver):
     driver.begin(1)
-    driver.post(events.DiskFailed("disk-taken", "taken"))
+    driver.post(disk_events.DiskFailed("disk-taken", "taken"))
     driver.begin(2, root="/src/second")
-    assert len(driver.asked(actions.EnsureDisk)) == 1
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 1
     driver.now_s += RETRY_S
     driver.begin(3, root="/src/third")
-    assert len(driver.asked(actions.EnsureDisk)) == 2
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 2
 
 
 @pytest.mark.parametrize("root", ["/src/other", "/src/app"])
@@ -94,8 +94,8 @@ def test_a_disk_that_vanished_between_builds_is_mounted_anew(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
     driver.begin(2)
-    driver.post(events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
-    assert len(driver.asked(actions.EnsureDisk)) == 2
+    driver.post(disk_events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 2
     driver.mount()
     driver.make_target_dirs()
     assert driver.reply(2, "go")["target_dir"] == PATH
@@ -106,7 +106,7 @@ def test_a_disk_that_vanishes_twice_is_not_tried_for_ever(driver):
     driver.run(1, root="/src/other")
     driver.begin(2)
     for _ in range(2):
-        driver.post(events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
+        driver.post(disk_events.TargetDirFailed(2, PATH, "it is gone", disk_lost=True))
         if driver.state.disk.is_changing:
             driver.mount()
     assert driver.reply(2, "go")["target_dir"] is None
@@ -115,14 +115,14 @@ def test_a_disk_that_vanishes_twice_is_not_tried_for_ever(driver):
 def test_a_full_disk_found_while_making_the_target_dir_is_no_lost_disk(driver):
     driver.begin(1)
     driver.mount()
-    driver.post(events.TargetDirFailed(1, PATH, "No space left on device"))
+    driver.post(disk_events.TargetDirFailed(1, PATH, "No space left on device"))
     assert driver.reply(1, "go")["target_dir"] is None
     assert driver.state.disk.phase is DiskPhase.MOUNTED
 
 
 def test_builds_on_a_disk_that_vanishes_are_told(driver):
     driver.run(1)
-    driver.post(events.DiskLost(DISK.token, "/mnt/builds is gone"))
+    driver.post(disk_events.DiskLost(DISK.token, "/mnt/builds is gone"))
     assert "/mnt/builds is gone" in driver.reply(1, "say")["line"]
     assert driver.state.disk.phase is DiskPhase.ABSENT
 
@@ -143,7 +143,7 @@ def test_no_disk_is_mounted_for_what_is_not_redirected(driver, argv, env, worksp
     driver.begin(1, *argv, env=env, workspace=workspace)
     assert driver.reply(1, "go")["argv"] == argv
     assert driver.reply(1, "go")["target_dir"] is None
-    assert not driver.asked(actions.EnsureDisk)
+    assert not driver.asked(disk_actions.EnsureDisk)
 
 
 def test_a_target_dir_from_a_cargo_config_gives_way_and_is_reported_once(driver):
@@ -185,8 +185,8 @@ def test_unmount_is_refused_while_builds_run_and_says_which(driver):
     assert f"{build_id} (`cargo test` in /src/app)" in refusal["message"]
     driver.receive(1, messages.Ended(exit=0))
     driver.receive(9, messages.DiskRequest(verb="unmount"))
-    assert driver.asked(actions.UnmountDisk) == [actions.UnmountDisk(DISK, force=False)]
-    driver.post(events.DiskUnmounted())
+    assert driver.asked(disk_actions.UnmountDisk) == [disk_actions.UnmountDisk(DISK, force=False)]
+    driver.post(disk_events.DiskUnmounted())
     assert driver.reply(9, "disk")["line"] == "the RAM disk is unmounted"
 
 
@@ -194,8 +194,8 @@ def test_recreate_unmounts_and_mounts_and_answers_once(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
     driver.receive(9, messages.DiskRequest(verb="recreate"))
-    driver.post(events.DiskUnmounted())
-    assert [type(one) for one in driver.done[-2:]] == [actions.Log, actions.EnsureDisk]
+    driver.post(disk_events.DiskUnmounted())
+    assert [type(one) for one in driver.done[-2:]] == [actions.Log, disk_actions.EnsureDisk]
     driver.mount()
     assert [m["type"] for to, m in driver.sent if to == 9] == ["disk"]
 
@@ -206,8 +206,8 @@ def test_a_build_that_comes_while_the_disk_is_unmounted_gets_a_new_one(driver):
     driver.receive(9, messages.DiskRequest(verb="unmount"))
     driver.begin(2)
     assert driver.state.builds["b2"].phase is BuildPhase.WAITING_FOR_DISK
-    driver.post(events.DiskUnmounted())
-    assert len(driver.asked(actions.EnsureDisk)) == 2
+    driver.post(disk_events.DiskUnmounted())
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 2
     driver.mount()
     driver.make_target_dirs()
     assert driver.reply(2, "go")["target_dir"] == PATH
@@ -216,8 +216,8 @@ def test_a_build_that_comes_while_the_disk_is_unmounted_gets_a_new_one(driver):
 def test_a_resize_that_is_refused_leaves_the_disk_mounted(driver):
     driver.run(1)
     driver.receive(9, messages.DiskRequest(verb="resize", size_mib=10))
-    assert driver.asked(actions.ResizeDisk) == [actions.ResizeDisk(DISK, 10)]
-    driver.post(events.DiskFailed("resize-refused", "10 MiB is below the 2.0 GiB in use"))
+    assert driver.asked(disk_actions.ResizeDisk) == [disk_actions.ResizeDisk(DISK, 10)]
+    driver.post(disk_events.DiskFailed("resize-refused", "10 MiB is below the 2.0 GiB in use"))
     assert driver.reply(9, "error")["slug"] == "resize-refused"
     assert driver.state.disk.phase is DiskPhase.MOUNTED
 
@@ -273,7 +273,7 @@ def test_a_build_of_the_daemon_before_is_adopted_with_its_id(driver):
     )
     driver.receive(1, adopt)
     assert driver.reply(1, "adopted")["build"] == "b41"
-    assert driver.asked(actions.EnsureDisk), "its disk is taken over as well"
+    assert driver.asked(disk_actions.EnsureDisk), "its disk is taken over as well"
     driver.mount()
     driver.receive(9, messages.DiskRequest(verb="unmount"))
     assert driver.reply(9, "error")["slug"] == "disk-busy"
@@ -316,7 +316,7 @@ def test_a_new_size_in_the_configuration_resizes_the_mounted_disk(driver):
     driver.run(1)
     bigger = type(SPEC)(SPEC.mount_point, 8192, SPEC.inodes)
     driver.post(events.SettingsLoaded(settings(disk=bigger), conn=9))
-    assert driver.asked(actions.ResizeDisk) == [actions.ResizeDisk(DISK, 8192)]
+    assert driver.asked(disk_actions.ResizeDisk) == [disk_actions.ResizeDisk(DISK, 8192)]
     assert driver.reply(9, "ok")
 
 
@@ -330,15 +330,15 @@ def test_a_size_that_comes_while_the_disk_is_resized_holds_afterwards(driver, si
         spec = type(SPEC)(SPEC.mount_point, size_mib, SPEC.inodes)
         driver.post(events.SettingsLoaded(settings(disk=spec)))
     for size_mib in resized:
-        driver.post(events.DiskReady(replace(DISK, size_mib=size_mib), EMPTY))
-    assert [one.size_mib for one in driver.asked(actions.ResizeDisk)] == resized
+        driver.post(disk_events.DiskReady(replace(DISK, size_mib=size_mib), EMPTY))
+    assert [one.size_mib for one in driver.asked(disk_actions.ResizeDisk)] == resized
     assert not driver.state.disk.is_changing
 
 
 def test_a_size_that_somebody_asked_for_holds_until_the_configuration_has_another(driver):
     driver.run(1)
     driver.receive(9, messages.DiskRequest(verb="resize", size_mib=8192))
-    driver.post(events.DiskReady(replace(DISK, size_mib=8192), EMPTY))
+    driver.post(disk_events.DiskReady(replace(DISK, size_mib=8192), EMPTY))
     assert not driver.state.disk.is_changing
 
 
@@ -351,7 +351,7 @@ def test_a_wrong_configuration_is_reported_and_the_old_one_holds(driver):
 
 def test_the_status_names_builds_dirs_and_disk(driver):
     build_id = driver.run(1, "test", "-q")
-    driver.post(events.TargetDirMeasured(PATH, 4096, 3))
+    driver.post(disk_events.TargetDirMeasured(PATH, 4096, 3))
     driver.receive(9, messages.Status())
     status = driver.reply(9, "status")["status"]
     assert status["disk"]["mount_point"] == "/mnt/builds"
@@ -365,8 +365,8 @@ def test_the_status_names_builds_dirs_and_disk(driver):
 def test_target_dirs_are_measured_when_their_build_ends_and_forgotten_when_gone(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=101))
-    assert driver.asked(actions.MeasureTargetDir) == [actions.MeasureTargetDir(PATH)]
-    driver.post(events.TargetDirMeasured(PATH, None))
+    assert driver.asked(disk_actions.MeasureTargetDir) == [disk_actions.MeasureTargetDir(PATH)]
+    driver.post(disk_events.TargetDirMeasured(PATH, None))
     assert driver.state.target_dirs == {}
 
 
@@ -376,13 +376,13 @@ def test_the_disk_is_measured_at_each_tick_while_builds_run_and_seldom_when_idle
         for _ in range(ticks):
             driver.now_s += 0.5
             driver.post(events.Tick())
-            driver.post(events.DiskMeasured(EMPTY))
-        return len(driver.asked(actions.MeasureDisk))
+            driver.post(disk_events.DiskMeasured(EMPTY))
+        return len(driver.asked(disk_actions.MeasureDisk))
 
     driver.run(1)
     assert measured_in(8) == 8
     driver.receive(1, messages.Ended(exit=0))
-    driver.post(events.DiskMeasured(EMPTY))
+    driver.post(disk_events.DiskMeasured(EMPTY))
     assert measured_in(40) == 2
 
 
@@ -402,17 +402,17 @@ def test_stop_leaves_builds_alone(driver):
 
 
 def test_usage_of_a_lost_disk_is_not_kept(driver):
-    driver.post(events.DiskMeasured(EMPTY))
+    driver.post(disk_events.DiskMeasured(EMPTY))
     assert driver.state.disk.usage is None
 
 
 def test_the_daemon_begins_by_looking_for_the_disk_that_an_earlier_one_left():
     driver = Driver(looked=False)
     driver.post(events.Tick())
-    assert driver.asked(actions.FindDisk) == [actions.FindDisk(SPEC)]
+    assert driver.asked(disk_actions.FindDisk) == [disk_actions.FindDisk(SPEC)]
     driver.receive(9, messages.DiskRequest(verb="unmount"))
     driver.begin(1)
-    assert not driver.asked(actions.EnsureDisk), "what is looked for is not made beside it"
+    assert not driver.asked(disk_actions.EnsureDisk), "what is looked for is not made beside it"
     driver.mount()
     assert driver.reply(9, "error")["slug"] == "disk-busy", "the build that waited was first"
     driver.make_target_dirs()
@@ -426,22 +426,22 @@ def test_what_came_while_the_disk_was_looked_for_in_vain_goes_on():
     driver.now_s += 1
     driver.post(events.Tick())
     assert driver.reply(9, "wait")["reason"] == "the RAM disk is being looked for"
-    driver.post(events.DiskAbsent())
+    driver.post(disk_events.DiskAbsent())
     assert driver.reply(9, "disk")["line"] == "the RAM disk is not mounted"
-    assert driver.asked(actions.EnsureDisk) == [actions.EnsureDisk(SPEC)]
+    assert driver.asked(disk_actions.EnsureDisk) == [disk_actions.EnsureDisk(SPEC)]
 
 
 def test_a_refused_change_of_a_mounted_disk_is_no_failure_of_the_disk(driver):
     driver.run(1)
     driver.receive(9, messages.DiskRequest(verb="resize", size_mib=10))
-    driver.post(events.DiskFailed("resize-refused", "too small"))
+    driver.post(disk_events.DiskFailed("resize-refused", "too small"))
     driver.receive(9, messages.Status())
     assert driver.reply(9, "status")["status"]["disk"]["failure"] is None
 
 
 def test_a_look_at_the_disk_does_not_forget_what_a_build_has_just_used(driver):
     driver.run(1)
-    driver.post(events.TargetDirsFound((TargetDir(PATH, None, 1.0, 1.0),)))
+    driver.post(disk_events.TargetDirsFound((TargetDir(PATH, None, 1.0, 1.0),)))
     assert driver.state.target_dirs[PATH].root == "/src/app"
 
 
@@ -482,16 +482,16 @@ def test_one_measurement_of_the_disk_is_under_way_at_a_time(driver):
     for _ in range(20):
         driver.now_s += 1
         driver.post(events.Tick())
-    assert len(driver.asked(actions.MeasureDisk)) == 1
-    driver.post(events.DiskMeasured(EMPTY))
+    assert len(driver.asked(disk_actions.MeasureDisk)) == 1
+    driver.post(disk_events.DiskMeasured(EMPTY))
     driver.now_s += 1
     driver.post(events.Tick())
-    assert len(driver.asked(actions.MeasureDisk)) == 2
+    assert len(driver.asked(disk_actions.MeasureDisk)) == 2
 
 
 def test_news_of_an_earlier_disk_is_not_news_of_this_one(driver):
     driver.run(1)
-    driver.post(events.DiskLost("an earlier one", "it is gone"))
+    driver.post(disk_events.DiskLost("an earlier one", "it is gone"))
     assert driver.state.disk.phase is DiskPhase.MOUNTED
 
 
@@ -499,8 +499,8 @@ def test_a_disk_that_cannot_be_looked_at_now_is_looked_at_again_later(driver):
     driver.run(1)
     driver.now_s += 1
     driver.post(events.Tick())
-    driver.post(events.DiskUnmeasured("Too many open files"))
+    driver.post(disk_events.DiskUnmeasured("Too many open files"))
     assert driver.state.disk.phase is DiskPhase.MOUNTED
     driver.now_s += 1
     driver.post(events.Tick())
-    assert len(driver.asked(actions.MeasureDisk)) == 2
+    assert len(driver.asked(disk_actions.MeasureDisk)) == 2

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_events, events, messages
 from forge.core.disk import DiskUsage
 from forge.core.memory import Reading, Swap
 from forge.core.units import MIB
@@ -47,26 +47,26 @@ class Daemon(RuleBasedStateMachine):
 
     @rule(conn=CONNS, lost=st.booleans())
     def target_dir_failed(self, conn, lost):
-        self.driver.post(events.TargetDirFailed(conn, "/mnt/builds/x", "no", disk_lost=lost))
+        self.driver.post(disk_events.TargetDirFailed(conn, "/mnt/builds/x", "no", disk_lost=lost))
 
     @rule(usage=st.sampled_from([EMPTY, FULL]))
     def disk_ready(self, usage):
         if self.driver.state.disk.is_changing:
-            self.driver.post(events.DiskReady(DISK, usage))
+            self.driver.post(disk_events.DiskReady(DISK, usage))
 
     @rule(lost=st.booleans())
     def disk_failed(self, lost):
         if self.driver.state.disk.is_changing or lost:
-            self.driver.post(events.DiskFailed("disk-unavailable", "no", lost=lost))
+            self.driver.post(disk_events.DiskFailed("disk-unavailable", "no", lost=lost))
 
     @rule(token=st.sampled_from([DISK.token, "another"]))
     def disk_lost(self, token):
-        self.driver.post(events.DiskLost(token, "no"))
+        self.driver.post(disk_events.DiskLost(token, "no"))
 
     @rule()
     def disk_unmounted(self):
         if self.driver.state.disk.phase == "unmounting":
-            self.driver.post(events.DiskUnmounted())
+            self.driver.post(disk_events.DiskUnmounted())
 
     @rule(conn=CONNS, verb=st.sampled_from(["mount", "unmount", "recreate", "resize", "status"]),
           force=st.booleans())  # fmt: skip

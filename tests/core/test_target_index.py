@@ -2,7 +2,7 @@
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import disk_actions, disk_events, events, messages
 from forge.core.target_dirs import TargetDir
 from forge.core.target_parts import Part, TargetParts, Toolchain
 from forge.core.workspace import target_dir_name
@@ -25,19 +25,19 @@ def driver():
 
 def measured(driver, parts, kept=()):
     driver.post(
-        events.TargetDirMeasured(PATH, parts.size_bytes, parts.files, parts, frozenset(kept))
+        disk_events.TargetDirMeasured(PATH, parts.size_bytes, parts.files, parts, frozenset(kept))
     )
     return driver.state.target_dirs[PATH]
 
 
 def walks(driver):
-    return driver.asked(actions.MeasureTargetDir)
+    return driver.asked(disk_actions.MeasureTargetDir)
 
 
 def test_the_first_build_has_all_of_its_target_dir_walked(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
-    assert walks(driver) == [actions.MeasureTargetDir(PATH)]
+    assert walks(driver) == [disk_actions.MeasureTargetDir(PATH)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_later_one_has_its_own_profile_walked(driver, argv, walked):
     driver.done.clear()
     driver.run(2, *argv)
     driver.receive(2, messages.Ended(exit=0))
-    assert walks(driver) == [actions.MeasureTargetDir(PATH, walked)]
+    assert walks(driver) == [disk_actions.MeasureTargetDir(PATH, walked)]
 
 
 def test_a_build_behind_gates_that_compiled_nothing_is_no_reason_to_walk(driver):
@@ -69,7 +69,7 @@ def test_one_that_compiled_is(driver):
     unit(driver, 10, build, "app")
     driver.receive(10, messages.UnitEnded(exit=0))
     driver.receive(1, messages.Ended(exit=0))
-    assert walks(driver) == [actions.MeasureTargetDir(PATH, "debug")]
+    assert walks(driver) == [disk_actions.MeasureTargetDir(PATH, "debug")]
 
 
 def test_what_a_walk_has_passed_over_is_as_it_was(driver):
@@ -90,7 +90,7 @@ def test_what_a_walk_has_passed_over_is_as_it_was(driver):
 
 def test_who_used_it_last_is_kept(driver):
     driver.run(1, "check", env={"CLAUDECODE": "1"}, via="cargo")
-    (recorded,) = driver.asked(actions.RecordTargetDir)
+    (recorded,) = driver.asked(disk_actions.RecordTargetDir)
     last = recorded.target_dir.last
     assert (last.build, last.verb, last.who, last.via, last.priority) == (
         "b1", "check", "agent", "cargo", "batch",
@@ -106,9 +106,9 @@ def test_one_that_was_deleted_behind_our_back_is_forgotten(driver):
     driver.run(1)
     driver.receive(1, messages.Ended(exit=0))
     driver.now_s += 60
-    driver.post(events.DiskSighted(DISK.token, writable=True, changed=True))
-    assert driver.asked(actions.FindTargetDirs)[-1] == actions.FindTargetDirs(DISK)
-    driver.post(events.TargetDirsFound((), 1_700_000_000 + driver.now_s))
+    driver.post(disk_events.DiskSighted(DISK.token, writable=True, changed=True))
+    assert driver.asked(disk_actions.FindTargetDirs)[-1] == disk_actions.FindTargetDirs(DISK)
+    driver.post(disk_events.TargetDirsFound((), 1_700_000_000 + driver.now_s))
     assert driver.state.target_dirs == {}
 
 
@@ -117,17 +117,17 @@ def test_one_that_was_renamed_is_known_by_its_new_name_and_belongs_to_nobody(dri
     driver.receive(1, messages.Ended(exit=0))
     driver.now_s += 60
     other = TargetDir("/mnt/builds/mine", None, 1.0, 2.0)
-    driver.post(events.TargetDirsFound((other,), 1_700_000_000 + driver.now_s))
+    driver.post(disk_events.TargetDirsFound((other,), 1_700_000_000 + driver.now_s))
     assert list(driver.state.target_dirs) == ["/mnt/builds/mine"]
-    assert walks(driver)[-1] == actions.MeasureTargetDir("/mnt/builds/mine")
+    assert walks(driver)[-1] == disk_actions.MeasureTargetDir("/mnt/builds/mine")
 
 
 def test_one_in_use_or_made_since_the_look_stays(driver):
     driver.run(1)
-    driver.post(events.TargetDirsFound((), 1_800_000_000))
+    driver.post(disk_events.TargetDirsFound((), 1_800_000_000))
     assert list(driver.state.target_dirs) == [PATH]
     driver.receive(1, messages.Ended(exit=0))
-    driver.post(events.TargetDirsFound((), 1_600_000_000))
+    driver.post(disk_events.TargetDirsFound((), 1_600_000_000))
     assert list(driver.state.target_dirs) == [PATH]
 
 
@@ -138,7 +138,7 @@ def test_one_that_is_being_evicted_is_not_told_of_twice(driver):
     driver.now_s += 60
     driver.receive(9, messages.RoomRequest(verb="evict", root="/src/app"))
     assert PATH in driver.state.room.evicting
-    driver.post(events.TargetDirsFound((), 1_800_000_000))
+    driver.post(disk_events.TargetDirsFound((), 1_800_000_000))
     assert PATH in driver.state.target_dirs
     driver.post(events.TargetDirEvicted(PATH, 150))
     assert PATH not in driver.state.target_dirs

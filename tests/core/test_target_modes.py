@@ -2,7 +2,7 @@
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import disk_actions, disk_events, events, messages
 from forge.core.shim import Shim
 from forge.core.workspace import target_dir_name
 from tests.core.driver import Driver, settings
@@ -20,12 +20,14 @@ def choose(driver, mode, root="/src/app"):
 
 
 def made(driver):
-    return driver.asked(actions.MakeTargetDir)[-1]
+    return driver.asked(disk_actions.MakeTargetDir)[-1]
 
 
 def test_in_build_dir_cargo_is_told_where_what_lies_between_goes(driver):
     choose(driver, "build-dir")
-    assert driver.asked(actions.KeepTargetMode) == [actions.KeepTargetMode("/src/app", "build-dir")]
+    assert driver.asked(disk_actions.KeepTargetMode) == [
+        disk_actions.KeepTargetMode("/src/app", "build-dir")
+    ]
     driver.begin(1, "build")
     driver.mount()
     asked = made(driver)
@@ -70,7 +72,7 @@ def test_other_projects_and_a_mode_taken_back_are_target_dir(driver):
 def test_a_mode_that_does_not_exist_is_refused(driver):
     choose(driver, "ssd")
     assert driver.reply(90, "error")["slug"] == "usage-mistake"
-    assert driver.asked(actions.KeepTargetMode) == []
+    assert driver.asked(disk_actions.KeepTargetMode) == []
 
 
 def test_a_build_behind_gates_gets_a_temporary_directory_until_it_is_over():
@@ -79,14 +81,14 @@ def test_a_build_behind_gates_gets_a_temporary_directory_until_it_is_over():
     driver.mount()
     tmp_dir = made(driver).tmp_dir
     assert tmp_dir == "/mnt/builds/.tmp/b1-100"
-    driver.post(events.TargetDirReady(1, PATH, None, tmp_dir))
+    driver.post(disk_events.TargetDirReady(1, PATH, None, tmp_dir))
     driver.post(
         events.ShimReady(Shim("k", "/c/forge-shim", "/c/bin", "/c/gate/rustc-gate", "/c/l"))
     )
     assert driver.reply(1, "go")["env"]["FORGE_TMPDIR"] == tmp_dir
     assert "TMPDIR" not in driver.reply(1, "go")["env"]
     driver.receive(1, messages.Ended(exit=0))
-    (removed,) = driver.asked(actions.RemoveTmpDir)
+    (removed,) = driver.asked(disk_actions.RemoveTmpDir)
     assert removed.path == tmp_dir
 
 
@@ -102,8 +104,8 @@ def test_none_is_wanted_where_it_is_not_set_or_nothing_is_built(driver):
 
 def test_a_daemon_that_is_to_mount_at_its_start_does():
     driver = Driver(settings(mount_at_start=True))
-    assert len(driver.asked(actions.EnsureDisk)) == 1
-    assert Driver(settings()).asked(actions.EnsureDisk) == []
+    assert len(driver.asked(disk_actions.EnsureDisk)) == 1
+    assert Driver(settings()).asked(disk_actions.EnsureDisk) == []
 
 
 def why(driver, path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from forge.core import actions, events, messages
+from forge.core import actions, disk_actions, disk_events, events, messages
 from forge.core.builds import BuildPhase
 from forge.core.snapshots import Room, Snapshot, SnapshotSettings
 from forge.core.target_dirs import TargetDir
@@ -40,7 +40,7 @@ def task(made: Driver):
 def ended(made: Driver, conn: int, **fields) -> None:
     made.receive(conn, messages.Ended(exit=0))
     made.post(events.Closed(conn))
-    made.post(events.TargetDirMeasured(PATH, 5000, 9))
+    made.post(disk_events.TargetDirMeasured(PATH, 5000, 9))
 
 
 class TestABuild:
@@ -96,7 +96,7 @@ class TestABuild:
         made.run(1)
         ended(made, 1)
         made.state.tasks.snapshots = (SAVED,)
-        made.post(events.TargetDirMeasured(PATH, None))  # `cargo clean`
+        made.post(disk_events.TargetDirMeasured(PATH, None))  # `cargo clean`
         made.begin(2)
         assert phase(made) is BuildPhase.PREPARING
 
@@ -105,7 +105,7 @@ class TestABuild:
         made.run(1)
         ended(made, 1)
         made.state.tasks.snapshots = (replace(SAVED, disk=DISK.token),)
-        made.post(events.TargetDirMeasured(PATH, None))
+        made.post(disk_events.TargetDirMeasured(PATH, None))
         made.state.tasks.evicted(PATH)
         made.begin(2)
         assert task(made).kind is TaskKind.RESTORE
@@ -116,9 +116,9 @@ class TestABuild:
         ended(made, 1)
         made.state.tasks.snapshots = (replace(SAVED, disk=DISK.token),)
         made.begin(2)
-        (asked,) = [one for one in made.asked(actions.MakeTargetDir) if one.conn == 2]
-        made.post(events.TargetDirFailed(2, asked.path, "it is gone", disk_lost=True))
-        made.post(events.DiskReady(replace(DISK, token="new"), EMPTY))
+        (asked,) = [one for one in made.asked(disk_actions.MakeTargetDir) if one.conn == 2]
+        made.post(disk_events.TargetDirFailed(2, asked.path, "it is gone", disk_lost=True))
+        made.post(disk_events.DiskReady(replace(DISK, token="new"), EMPTY))
         assert phase(made) is BuildPhase.RESTORING
         assert task(made).kind is TaskKind.RESTORE
 
@@ -130,7 +130,7 @@ class TestABuild:
         made.state.tasks.forget_disk()  # as for a daemon that found this disk
         made.receive(9, messages.RoomRequest(verb="evict", root="/src/app"))
         made.post(events.TargetDirEvicted(PATH, 5000))
-        made.post(events.TargetDirMeasured(PATH, None))
+        made.post(disk_events.TargetDirMeasured(PATH, None))
         assert made.reply(9, "room")["freed"]
         made.begin(2)
         assert phase(made) is BuildPhase.PREPARING
@@ -241,28 +241,28 @@ class TestASave:
         made = driver()
         used(made, 1)
         made.receive(9, messages.DiskRequest(verb="unmount"))
-        assert made.asked(actions.UnmountDisk) == []
+        assert made.asked(disk_actions.UnmountDisk) == []
         made.now_s += 1
         made.post(events.Tick())
         assert "is being saved" in made.reply(9, "wait")["reason"]
         made.post(events.TaskDone(task(made).number, 1000, 0.1, replace(SAVED, disk="t")))
-        assert len(made.asked(actions.UnmountDisk)) == 1
-        made.post(events.DiskUnmounted())
+        assert len(made.asked(disk_actions.UnmountDisk)) == 1
+        made.post(disk_events.DiskUnmounted())
         assert made.reply(9, "disk")["line"] == "the RAM disk is unmounted"
 
     def test_does_not_come_before_an_unmount_by_force(self):
         made = driver()
         used(made, 1)
         made.receive(9, messages.DiskRequest(verb="unmount", force=True))
-        assert len(made.asked(actions.UnmountDisk)) == 1
+        assert len(made.asked(disk_actions.UnmountDisk)) == 1
 
     def test_that_fails_does_not_keep_the_disk_mounted(self):
         made = driver()
         used(made, 1)
         made.receive(9, messages.DiskRequest(verb="unmount"))
         made.post(events.TaskFailed(task(made).number, "snapshot-failed", "no space"))
-        assert len(made.asked(actions.UnmountDisk)) == 1
-        made.post(events.DiskUnmounted())
+        assert len(made.asked(disk_actions.UnmountDisk)) == 1
+        made.post(disk_events.DiskUnmounted())
         line = made.reply(9, "disk")["line"]
         assert line == "the RAM disk is unmounted; what has changed could not be saved: no space"
 
@@ -274,7 +274,7 @@ class TestASave:
         made.receive(9, messages.DiskRequest(verb="unmount"))
         assert len(made.asked(actions.BeginTask)) == 2
         made.post(events.TaskDone(task(made).number, 1000, 0.1, replace(SAVED, disk="t")))
-        made.post(events.DiskUnmounted())
+        made.post(disk_events.DiskUnmounted())
         assert made.reply(9, "disk")["line"] == "the RAM disk is unmounted"
 
     def test_comes_before_the_end_of_the_daemon_when_that_is_told_to_end(self):

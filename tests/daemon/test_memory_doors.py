@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forge.core import actions
+from forge.core import actions, disk_actions
 from forge.core.learned import Entry
 from forge.core.target_dirs import TargetDir
 from forge.daemon.memory_doors import MemoryDoors
@@ -73,7 +73,9 @@ def test_nothing_is_told_before_it_is_written_and_the_loop_waits_for_none_of_it(
             record(one)
 
         doors.store.record = slow
-        doors.memory.record_target_dir(actions.RecordTargetDir(TargetDir("/mnt/x", "/src", 1, 1)))
+        doors.memory.record_target_dir(
+            disk_actions.RecordTargetDir(TargetDir("/mnt/x", "/src", 1, 1))
+        )
         doors.memory.record_build(build(1, units=3000))
         doors.memory.record_build(build(2))
         doors.memory.tell_history(actions.TellHistory(7, 10, None, failed=False))

@@ -139,7 +139,8 @@ def test_checkouts_are_siblings_in_the_same_place_of_one_repository(checkouts, t
     main, other = checkouts
     for root in (main, other):
         (root / "sub").mkdir()
-    assert place_of(str(main)) == place_of(str(other)) != None  # noqa: E711
+    assert place_of(str(main)) is not None
+    assert place_of(str(main)) == place_of(str(other))
     assert place_of(str(main / "sub")) == place_of(str(other / "sub"))
     assert place_of(str(main / "sub")) != place_of(str(other))
     assert place_of(str(tmp_path)) is None

@@ -70,7 +70,7 @@ class Sshd:
     def ssh(self, *words: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
         """Run `ssh studio WORDS` to its end."""
         whole: dict[str, object] = {"stdin": subprocess.DEVNULL} if "input" not in options else {}
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]  # options pass
             [self.bin / "ssh", HOST, *words],
             capture_output=True,
             timeout=60,

@@ -19,7 +19,8 @@ from tests.llama.models import DRAFT, TINY, write_model
 from tests.llama.server import OLD_BINARY, LlamaServer, free_port, llama_server
 
 pytestmark = [
-    pytest.mark.skipif(not BINARY.exists(), reason=f"no {BINARY.name} has been built"),
+    pytest.mark.real_llama,
+    pytest.mark.usefixtures("llama_binary"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes of Linux"),
 ]
 BOTH = pytest.mark.parametrize(

@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.harness import ROOT, RealDaemon
+from tests.llama.build import BINARY
 from tests.llama.models import Model, write_model
-from tests.scenarios.real_services import CACHE
 
-SERVER = CACHE / "llama-server-0.3.36"
 RUNBOOK = ROOT / "docs" / "operations.md"
 
 pytestmark = [
     pytest.mark.real_cargo,
     pytest.mark.skipif(not shutil.which("cargo"), reason="cargo is not installed"),
     pytest.mark.skipif(not shutil.which("screen"), reason="screen is not installed"),
-    pytest.mark.skipif(not SERVER.exists(), reason="no real llama-server was built"),
+    pytest.mark.real_llama,
     pytest.mark.skipif(sys.platform != "linux", reason="its manager is systemd"),
 ]
 
@@ -67,7 +66,7 @@ def lines_of(section: str) -> list[str]:
 
 
 @pytest.fixture
-def machine():
+def machine(llama_binary):
     daemon = RealDaemon(config="")
     daemon.config.unlink()
     home = daemon.home
@@ -109,7 +108,7 @@ def test_the_runbook_leads_from_nothing_to_a_running_machine_and_back(machine):
             with socket.create_server(("127.0.0.1", 0)) as sock:
                 port = sock.getsockname()[1]
             machine.config.write_text(
-                SCALED.format(home=machine.home, port=port, server=SERVER, pid=os.getpid())
+                SCALED.format(home=machine.home, port=port, server=BINARY, pid=os.getpid())
             )
     assert "model.gguf" in said["forge inference command"]
     assert "ai-engine is well" in said["opta-start"]

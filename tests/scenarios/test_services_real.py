@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from tests.daemon.harness import RealDaemon
+from tests.llama.build import BINARY
 from tests.llama.models import Model, write_model
 from tests.scenarios import real_services
 
-SERVER = real_services.CACHE / "llama-server-0.3.36"
-
 pytestmark = [
     pytest.mark.skipif(not shutil.which("screen"), reason="screen is not installed"),
-    pytest.mark.skipif(not SERVER.exists(), reason="no real llama-server was built"),
+    pytest.mark.real_llama,
+    pytest.mark.usefixtures("llama_binary"),
 ]
 
 CONFIG = """
@@ -103,7 +103,7 @@ class Host:
         self.daemon = RealDaemon(config="# written below")
         home = self.daemon.home
         text = CONFIG.format(
-            home=home, unit=f"forge-{os.getpid()}", server=SERVER, engine=self.engine,
+            home=home, unit=f"forge-{os.getpid()}", server=BINARY, engine=self.engine,
             litellm=real_services.litellm(), proxy=self.proxy, key=real_services.MASTER_KEY,
             router=real_services.router(), router_port=self.router, local="127.0.0.1",
             gateway=self._gateway(), gateway_port=self.gateway,
