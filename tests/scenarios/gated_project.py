@@ -1,5 +1,6 @@
 """A project whose cargo passes the gates, and gates before tools that are scripts."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,7 @@ def gated_rustc(
     rustc = program(tmp_path / "real" / "rustc", script)
     command: list[str | Path] = [built_shim().rustc_gate, rustc, "--crate-name", "x", "--emit=link"]
     return command, {**project.plain_env, **project.gates}
+
+
+def dirty(stderr: str) -> list[str]:
+    return re.findall(r"^\s+(?:Compiling|Dirty) (\S+)", stderr, re.MULTILINE)

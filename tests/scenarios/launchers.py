@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.scenarios.conftest import FORGE
 from tests.scenarios.fake_forged import built_shim, go
+from tests.scenarios.one_machine import Machine
 from tests.scenarios.terminal import Terminal
-from tests.scenarios.test_shim_launcher import Machine
 
 WAIT = {"type": "wait", "reason": "waiting for memory", "since_s": 0}
 
