@@ -25,10 +25,12 @@ def status_view(report: Report) -> RenderableType:
     """Show the whole status object."""
     head = new_grid()
     builds = report.get("builds") or ()
+    inference = report.get("inference") or {}
+    shown = [("inference", inference_view(inference))] if _has_inference(report) else []
     for label, value in (
         ("RAM disk", disk_view(report.get("disk") or {})),
         ("memory", memory_view(report)),
-        ("inference", inference_view(report.get("inference") or {})),
+        *shown,
         ("swap", swap_view(report.get("cgroup") or {}, report.get("memory") or {})),
         ("cores", Text(_cores_line(report))),
         ("gates", Text(_gates_line(report.get("shim") or {}))),
@@ -45,6 +47,14 @@ def status_view(report: Report) -> RenderableType:
         *reservations_view(report.get("reservations") or ()),
         target_dirs_view(report.get("target_dirs") or ()),
     )
+
+
+def _has_inference(report: Report) -> bool:
+    """Say whether there is a server, or a model that memory is planned for."""
+    servers = (report.get("inference") or {}).get("servers") or ()
+    rows = (report.get("memory_map") or {}).get("rows") or ()
+    is_planned = any(row.get("key") == "model" and row.get("size_mib") for row in rows)
+    return is_planned or any(one.get("state") != "absent" for one in servers)
 
 
 def builds_view(builds: Sequence[Report]) -> RenderableType:

@@ -84,3 +84,20 @@ def test_watching_shows_it_again_until_ctrl_c(env, daemon: StartDaemon):
                 break
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
+
+
+@pytest.mark.parametrize(("state", "model_mib", "shown"), [
+    ("absent", 0, False),  # a machine without a model is not told that it has none
+    ("absent", 512, True),
+    ("idle", 0, True),
+])  # fmt: skip
+def test_inference_is_shown_where_there_is_a_server_or_a_model_is_planned(
+    forge: Forge, daemon: StartDaemon, state, model_mib, shown
+):
+    status = a_status(
+        inference={"servers": [{"state": state, "url": "http://127.0.0.1:8080"}]},
+        memory_map={"total_mib": 4096, "rows": [{"key": "model", "tenant": "AI engine",
+                    "size_mib": model_mib, "kind": "wired"}]},
+    )  # fmt: skip
+    daemon(status=[status])
+    assert ("inference" in forge("status").out) is shown
